@@ -15,6 +15,7 @@ _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 50
 _GRADIENT_ROUNDING = 64 * _EPS  # gradient relative to the sum of the residuals' sizes
 
+
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -105,7 +106,7 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     The latter also where a short step leaves most of the gradient: if all rows give a class a
     probability near zero, its curvature vanishes, but with smoothed labels not its gradient.
     """
-    step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
+    step = _without_mean(-(outputs_inverse(hessian) @ gradient[..., None])[..., 0])
     flat = gradient + (hessian @ step[..., None])[..., 0]
     sizes = (each.abs().amax(dim=-1, keepdim=True) for each in (step, flat, gradient))
     length, left, most = sizes
@@ -115,7 +116,15 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
         return step
     slope = torch.where(is_flat, flat, gradient)
     steepest = -slope * (MAX_STEP_LOGITS / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
-    return torch.where(falls.all(dim=-1, keepdim=True), step, steepest)
+    return torch.where(falls.all(dim=-1, keepdim=True), step, _without_mean(steepest))
+
+
+def _without_mean(step: Tensor) -> Tensor:
+    """Remove the mean over several classes: it changes nothing.
+
+    Its slope is rounding error, which a line search would follow without end.
+    """
+    return step - step.mean(dim=-1, keepdim=True) if step.shape[-1] > 1 else step
 
 
 def outputs_inverse(hessian: Tensor) -> Tensor:

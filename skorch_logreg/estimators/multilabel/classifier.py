@@ -21,13 +21,13 @@ from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.cv.options import resolve_cv
 from skorch_logreg.estimators.multilabel import neural, partial, validation
 from skorch_logreg.estimators.multilabel.cv import LabelCrossValidation, split_labels
-from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup, attributes
 from skorch_logreg.estimators.multilabel.prediction import LabelPrediction
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import is_saturated
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.indicator import Indicator
 from skorch_logreg.inputs.problem import Problem
 
 

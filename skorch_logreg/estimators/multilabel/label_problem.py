@@ -12,11 +12,11 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.callbacks import print_progress
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
-from skorch_logreg.estimators.multilabel.indicator import Indicator
 from skorch_logreg.estimators.multilabel.validation import can_train_together, class_weights
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
 from skorch_logreg.fitting.batch import BatchFitter, Models
+from skorch_logreg.inputs.indicator import Indicator
 from skorch_logreg.inputs.labels import smooth_labels
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem

@@ -15,12 +15,12 @@ from skorch_logreg.checkpoint import stable_repr
 from skorch_logreg.data import from_arrays
 from skorch_logreg.estimators import partial
 from skorch_logreg.estimators.multilabel import validation
-from skorch_logreg.estimators.multilabel.indicator import COLUMN_KINDS
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, TrainedGroup
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import Models
+from skorch_logreg.inputs.indicator import COLUMN_KINDS
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput

@@ -12,12 +12,12 @@ from torch import Tensor, cat, nn, where
 from skorch_logreg import fitting
 from skorch_logreg.estimators import export
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.estimators.multilabel.validation import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import indicator
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, check_same_namespace
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask

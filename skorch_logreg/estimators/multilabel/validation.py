@@ -13,9 +13,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
-from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs import options
+from skorch_logreg.inputs import indicator, options
 from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.datasets import is_torch_dataset

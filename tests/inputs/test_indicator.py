@@ -11,8 +11,8 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg import MultiLabel, TorchLogisticClassifier
-from skorch_logreg.estimators.multilabel import indicator
 from skorch_logreg.fitting import ROW_BYTES
+from skorch_logreg.inputs import indicator
 from tests.estimators.labels import labels
 
 NAMES = ["cat", "dog", "cow"]

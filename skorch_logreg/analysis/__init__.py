@@ -3,8 +3,10 @@
 from skorch_logreg.analysis.bias_reduction import FirthFit, firth
 from skorch_logreg.analysis.costs import expected_cost_decision
 from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence, marginal_effects
-from skorch_logreg.analysis.inference import Inference, summary
+from skorch_logreg.analysis.inference import summary
+from skorch_logreg.analysis.inference_table import Inference
 from skorch_logreg.analysis.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
+from skorch_logreg.analysis.outcome_table import OutcomeInference
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
 from skorch_logreg.analysis.prior import correct_prior
 from skorch_logreg.analysis.profile import ProfileIntervals, profile_intervals
@@ -22,6 +24,7 @@ __all__ = [
     "Influence",
     "LikelihoodRatioTest",
     "MarginalEffects",
+    "OutcomeInference",
     "ProfileIntervals",
     "RegularizationPath",
     "Separation",

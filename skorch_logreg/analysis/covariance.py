@@ -10,30 +10,45 @@ from skorch_logreg.analysis.fitted_model import FittedModel, group_index
 from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.exceptions import ParameterError
 
+ROBUST = ("sandwich", "HC1", "HC2", "HC3", "cluster")
+_SINGULAR_RATIO = 1e-12  # of the smallest to the largest eigenvalue, above the rounding of sums
+
 
 def inverse_hessian(fit: FittedModel | OrderedModel) -> np.ndarray:
     """Compute ``(I + P)^-1`` in parameters of ``[Z 1]``; 0 for an absent intercept.
 
     A ValueError is raised if ``I + P`` is singular.
     """
-    whole, side = fit.penalised_information, len(fit.names)
-    K = len(whole) // side
-    scale = np.sqrt(np.diag(whole))
-    if not (scale > 0).all():
-        raise ValueError(_singular_message(fit, scale.reshape(K, side).min(axis=0) == 0))
-    values, vectors = linalg.eigh(whole / np.outer(scale, scale))
-    if values[0] <= 1e-12 * values[-1]:
-        part = np.abs(vectors[:, 0]).reshape(K, side).max(axis=0)
-        raise ValueError(_singular_message(fit, part > 0.1 * part.max()))
-    half = vectors / np.sqrt(values) / scale[:, None]
-    found = half @ half.T
+    whole, K = fit.penalised_information, len(fit.information) // len(fit.names)
+    (found,) = inverse_matrices(whole[None])
+    if np.isnan(found).any():
+        raise ValueError(_singular_message(fit, whole))
     if not fit.fit_intercept:
-        found[side - 1 :: side] = found[:, side - 1 :: side] = 0.0
+        last = len(found) // K - 1
+        found[last :: last + 1] = found[:, last :: last + 1] = 0.0
     return found
 
 
-def _singular_message(fit: FittedModel | OrderedModel, columns: np.ndarray) -> str:
-    names = [name for name, is_part in zip(fit.names, columns, strict=True) if is_part]
+def inverse_matrices(whole: np.ndarray) -> np.ndarray:
+    """Invert positive definite matrices (m, k, k) for any scale; nan where they are singular."""
+    scale = np.sqrt(np.diagonal(whole, axis1=1, axis2=2))
+    is_zero = ~(scale > 0)
+    scale = np.where(is_zero, 1.0, scale)
+    values, vectors = np.linalg.eigh(whole / (scale[:, :, None] * scale[:, None]))
+    is_singular = is_zero.any(axis=1) | (values[:, 0] <= _SINGULAR_RATIO * values[:, -1])
+    values[is_singular] = np.nan
+    half = vectors / np.sqrt(values)[:, None] / scale[:, :, None]
+    return half @ half.swapaxes(1, 2)
+
+
+def _singular_message(fit: FittedModel | OrderedModel, whole: np.ndarray) -> str:
+    scale = np.sqrt(np.diag(whole))
+    if (scale > 0).all():
+        size = np.abs(linalg.eigh(whole / np.outer(scale, scale))[1][:, 0])
+    else:
+        size = scale == 0
+    size = size.reshape(-1, len(fit.names)).max(axis=0)
+    names = [name for name, part in zip(fit.names, size, strict=True) if part > 0.1 * size.max()]
     return (
         f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
         "separate the classes (see separation). Leave one out, or give a penalty."
@@ -53,6 +68,21 @@ def squared_scores(
         else:
             total.index_add_(0, torch.from_numpy(groups[rows]), scores)
     return (total if groups is None else total.T @ total).numpy()
+
+
+def estimated_covariance(
+    fit: FittedModel | OrderedModel, kind: str, groups: Any, *, is_frequency: bool
+) -> tuple[np.ndarray, float, float]:
+    """Return the covariance of the estimates, the number of parameters, and that of rows."""
+    n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
+    bread = inverse_hessian(fit)
+    moved, meat = fit.estimates[2], fit.information
+    df = float(np.trace(bread @ meat)) if fit.is_penalised else len(moved)
+    if kind in ROBUST:
+        counts: Any = {"is_frequency": is_frequency, "n_samples": n_samples, "df": df}
+        meat = robust_scores(fit, kind, bread, groups=groups, **counts)
+    spread = bread if kind == "posterior" else bread @ meat @ bread
+    return moved @ spread @ moved.T, df, n_samples
 
 
 def robust_scores(

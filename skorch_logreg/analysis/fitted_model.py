@@ -143,10 +143,14 @@ class FittedModel:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
-        center, scale = self.units.center.numpy(), self.units.scale.numpy()
         for rows in gen_batches(len(self.index), max(BLOCK_ENTRIES // self.params.size, 1)):
-            Z = (to_dense_numpy(self.X[rows]) - center) / scale
-            yield rows, np.column_stack([Z, np.full(len(Z), float(self.fit_intercept))])
+            yield rows, self.design(rows)
+
+    def design(self, rows: slice) -> np.ndarray:
+        """Form dense rows of ``[Z 1]``, or ``[Z 0]`` without an intercept."""
+        center, scale = self.units.center.numpy(), self.units.scale.numpy()
+        Z = (to_dense_numpy(self.X[rows]) - center) / scale
+        return np.column_stack([Z, np.full(len(Z), float(self.fit_intercept))])
 
     def scores(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over the scores (rows, K * (p + 1)) of blocks of rows, without their weights."""
@@ -249,7 +253,9 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
     check_is_fitted(estimator)
     name = type(estimator).__name__
     if hasattr(estimator, "target_kind_"):
-        raise ParameterError(f"{name} has many models; analyse each label by itself.")
+        raise ParameterError(
+            f"{name} has many models; give that of a label, label_estimator(label)."
+        )
     if not hasattr(estimator, "coef_"):
         raise ParameterError(f"{name} has no coef_; expected a fitted linear classifier.")
     if estimator.solver == "liblinear" and estimator.fit_intercept:

@@ -1,16 +1,18 @@
 """Standard errors, tests and confidence intervals of coefficients."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
-from skorch_logreg.analysis.covariance import inverse_hessian, robust_scores
+from skorch_logreg.analysis.covariance import ROBUST, estimated_covariance
 from skorch_logreg.analysis.fitted_model import FittedModel
-from skorch_logreg.analysis.normal import NormalEstimates, check_level
+from skorch_logreg.analysis.inference_table import Inference
+from skorch_logreg.analysis.normal import check_level
 from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
-from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.analysis.outcome_table import OutcomeInference
+from skorch_logreg.analysis.outcomes import Outcomes, has_many_models
+from skorch_logreg.exceptions import ParameterError, warn_user
 
 _COVARIANCES = {
     "model": "model-based (inverse Hessian x Fisher information x inverse Hessian)",
@@ -26,127 +28,6 @@ _WEIGHT_TYPES = {
     "frequency": "weights count rows, n is their sum",
     "probability": "weights are inverse probabilities of selection, n counts rows",
 }
-_ROBUST = ("sandwich", "HC1", "HC2", "HC3", "cluster")
-
-
-@dataclass(frozen=True, repr=False)
-class Inference(NormalEstimates):
-    """Result of `summary`.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Names of the parameters; the intercept is the last one of its class. With three classes
-        or more, ``"class: name"`` for the difference between that class and the first.
-    coef, standard_error, z, p_value : ndarray of shape (n_params,)
-        Estimate, its standard error, their ratio and its two-sided p-value.
-    interval : ndarray of shape (n_params, 2)
-        Lower and upper confidence limits.
-    odds_ratio : ndarray of shape (n_params,)
-        ``exp(coef)``; inf or 0 outside the range of float64 (``coef`` beyond 709 or -745), which
-        is printed as ``e^coef`` in the table.
-    covariance : ndarray of shape (n_params, n_params)
-        Covariance matrix of the estimates.
-    convention : str
-        Description of the covariance, where ``I`` is the information and ``B`` is the inverse of
-        the sum of ``I`` and the penalty's second derivatives.
-    level : float
-        Confidence level of the intervals.
-    log_likelihood, null_log_likelihood : float
-        Log-likelihood of the model, and of the model with an intercept only.
-    n_samples : float
-        Sum of the weights; with ``weight_type="probability"`` the number of rows of positive
-        weight.
-    df_model : float
-        Number of parameters without the intercepts. With a penalty, the trace of ``B I`` minus
-        the number of intercepts.
-    is_penalised : bool
-        Whether the model has a penalty.
-    convergence_message : str or None
-        Reason why the fit did not converge; the other attributes are valid at an optimum. None if
-        it converged, or if the estimator has no `converged_`.
-    weight_type : {"frequency", "probability"}
-        Meaning of the sample weights, as in `summary`.
-    classes : array-like of shape (n_classes,)
-        Classes of the model; the table says that the log-odds are of the second, or of each other
-        one, against the first.
-    is_ordered : bool
-        Whether classes have an order: the log-odds are then of any higher class against the lower
-        ones, and the last parameters, ``"lower|higher"``, are the thresholds between classes.
-    """
-
-    names: tuple[str, ...]
-    coef: np.ndarray
-    covariance: np.ndarray
-    convention: str
-    level: float
-    log_likelihood: float
-    null_log_likelihood: float
-    n_samples: float
-    df_model: float
-    n_intercepts: int
-    is_penalised: bool
-    convergence_message: str | None = None
-    weight_type: str = "frequency"
-    classes: Any = ()
-    is_ordered: bool = False
-
-    @property
-    def odds_ratio(self) -> np.ndarray:
-        """Odds ratios for an increase of a feature by one, of shape (n_params,)."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.exp(self.coef)
-
-    @property
-    def aic(self) -> float:
-        """Akaike information criterion, ``2 k - 2 log L``."""
-        return 2 * (self.df_model + self.n_intercepts) - 2 * self.log_likelihood
-
-    @property
-    def bic(self) -> float:
-        """Bayesian information criterion, ``k log n - 2 log L``."""
-        k = self.df_model + self.n_intercepts
-        return float(np.log(self.n_samples) * k - 2 * self.log_likelihood)
-
-    @property
-    def pseudo_r2(self) -> float:
-        """McFadden's pseudo R2, ``1 - log L / log L0`` with the null model's likelihood L0.
-
-        nan for rows of one class, which the null model predicts with certainty.
-        """
-        if self.null_log_likelihood == 0:
-            return np.nan
-        return 1 - self.log_likelihood / self.null_log_likelihood
-
-    def _columns(self) -> dict[str, Any]:
-        return super()._columns() | {"odds ratio": self.odds_ratio}
-
-    def _text(self, shown: list[int]) -> dict[str, list[str]]:
-        text = super()._text(shown)
-        cells = zip(text["odds ratio"], self.coef[shown], strict=True)
-        odds = [f"e^{coef:.3g}" if cell in ("inf", "0") else cell for cell, coef in cells]
-        return text | {"odds ratio": odds}
-
-    def _notes(self) -> list[str]:
-        level, *message = super()._notes()
-        notes = [
-            f"log-likelihood {self.log_likelihood:.6g}, of the null model "
-            f"{self.null_log_likelihood:.6g}, pseudo R2 {self.pseudo_r2:.4g}, AIC {self.aic:.6g}, "
-            f"BIC {self.bic:.6g}, {self.n_samples:g} rows",
-            f"covariance: {self.convention}; {level}",
-            *message,
-        ]
-        if self.is_ordered:
-            notes.insert(0, "coef: log-odds of higher classes; a|b: threshold between a and b")
-        elif len(self.classes) > 1:
-            of = f"class {self.classes[1]}" if len(self.classes) == 2 else "each class"
-            notes.insert(0, f"coef: log-odds of {of} against class {self.classes[0]}")
-        if np.isin(self.odds_ratio, (0, np.inf)).any():
-            notes.append(
-                "odds ratios written as e^x are beyond the range of float64: a difference of one "
-                "is very large for these features; scale them."
-            )
-        return notes
 
 
 def summary(
@@ -160,7 +41,7 @@ def summary(
     offset: Any = None,
     level: float = 0.95,
     weight_type: str = "frequency",
-) -> Inference:
+) -> Any:
     """Compute standard errors, tests and intervals of a fitted logistic regression.
 
     With ``I`` the information of the rows at the fitted coefficients, ``P`` the second
@@ -178,19 +59,23 @@ def summary(
       ``G / (G - 1) (n - 1) / (n - k)`` for G groups with a row of positive weight, n rows and k
       parameters (the trace of ``B I`` with a penalty).
 
+    The models of a `MultiLabel` are analysed together, each as it would be by itself: one outcome
+    without valid errors does not stop the others.
+
     A ridge penalty shrinks coefficients towards zero: ``"model"`` and ``"sandwich"`` estimate
     their variance only, not this bias.
 
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes, or an \
-            OrdinalLogisticClassifier
+            OrdinalLogisticClassifier, or a MultiLabel
         A fitted model, usually with ``C=float("inf")``, else with a ridge penalty; or a pipeline
         or search that ends with one.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Training rows of the fit.
     y : array-like of shape (n_samples,)
-        Labels of the fit.
+        Labels of the fit; for a MultiLabel its indicator (n_samples, n_outcomes), with nan where an
+        outcome is not known.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Sample weights of the fit; see `weight_type`.
     covariance : {"model", "posterior", "sandwich", "HC1", "HC2", "HC3", "cluster"}, \
@@ -214,15 +99,16 @@ def summary(
 
     Returns
     -------
-    inference : Inference
-        Estimates, standard errors, tests and intervals.
+    inference : Inference or OutcomeInference
+        Estimates, standard errors, tests and intervals; of all outcomes for a MultiLabel.
 
     Raises
     ------
     ParameterError
         If the penalty is an L1, a group lasso or bounds, or a parameter is not allowed.
     ValueError
-        If the information is singular: columns are collinear, or separate the classes.
+        If the information is singular: columns are collinear, or separate the classes. For a
+        MultiLabel these outcomes have nan instead, and a message.
 
     Warns
     -----
@@ -233,7 +119,9 @@ def summary(
     Notes
     -----
     The cost is one pass over X and ``O(n p^2 + p^3)`` operations. Sparse rows are converted to
-    dense in blocks of a few megabytes.
+    dense in blocks of a few megabytes. For a MultiLabel, "model" and "posterior" take one pass for
+    as many outcomes as its `memory_budget` allows, and the others a pass for each; the result holds
+    ``n_outcomes (p + 1)^2`` numbers.
 
     References
     ----------
@@ -256,30 +144,40 @@ def summary(
     ('x0', 'x1', 'x2', 'intercept')
     >>> found.interval.shape
     (4, 2)
+
+    Many outcomes at once:
+
+    >>> from skorch_logreg import MultiLabel
+    >>> outcomes = MultiLabel(model).fit(X, Y := (X > 0).astype(int)[:, ::-1] ^ y[:, None])
+    >>> summary(outcomes, X, Y).to_frame()["adjusted p"].shape
+    (12,)
     """
     _check_options(covariance, groups, level, weight_type)
-    ordered = is_ordered(estimator)
+    ordered, is_many = is_ordered(estimator), has_many_models(estimator)
+    if offset is not None and (ordered or is_many):
+        raise ParameterError("offset is given, but the model was fitted without one.")
+    is_frequency = weight_type == "frequency"
+    if is_many:
+        outcomes = Outcomes.from_estimator(estimator, X, y, sample_weight)
+        found = outcomes.inference(covariance, groups, is_frequency=is_frequency)
+        convention = _covariance_name(covariance, outcomes, weight_type, sample_weight is not None)
+        many = OutcomeInference(
+            **found, convention=convention, level=level, weight_type=weight_type
+        )
+        if many.convergence_message is not None:
+            warn_user(many.convergence_message, ConvergenceWarning)
+        return many
     fit: FittedModel | OrderedModel
     if ordered:
-        if offset is not None:
-            raise ParameterError("offset is given, but the model was fitted without one.")
         fit = OrderedModel.from_estimator(estimator, X, y, sample_weight)
     else:
         fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
-    is_frequency = weight_type == "frequency"
-    n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
-    bread = inverse_hessian(fit)
-    names, coef, moved = fit.estimates
-    df = float(np.trace(bread @ fit.information)) if fit.is_penalised else len(moved)
-    meat = fit.information
-    if covariance in _ROBUST:
-        counts: Any = {"is_frequency": is_frequency, "n_samples": n_samples, "df": df}
-        meat = robust_scores(fit, covariance, bread, groups=groups, **counts)
-    spread = bread if covariance == "posterior" else bread @ meat @ bread
+    spread, df, n_samples = estimated_covariance(fit, covariance, groups, is_frequency=is_frequency)
+    names, coef, _ = fit.estimates
     return Inference(
         names=names,
         coef=coef,
-        covariance=moved @ spread @ moved.T,
+        covariance=spread,
         convention=_covariance_name(covariance, fit, weight_type, sample_weight is not None),
         level=level,
         log_likelihood=fit.log_likelihood,
@@ -299,7 +197,7 @@ def _covariance_name(covariance: str, fit: Any, weight_type: str, is_weighted: b
     """Name the covariance as the table does."""
     if covariance == "model" and not fit.is_penalised:
         return "model-based (inverse Fisher information)"
-    if covariance in _ROBUST and is_weighted:
+    if covariance in ROBUST and is_weighted:
         return f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
     return _COVARIANCES[covariance]
 
@@ -316,8 +214,8 @@ def _check_options(covariance: str, groups: Any, level: float, weight_type: str)
     check_level(level)
     if weight_type not in _WEIGHT_TYPES:
         raise ParameterError(f"weight_type={weight_type!r}; expected one of {list(_WEIGHT_TYPES)}.")
-    if weight_type == "probability" and covariance not in _ROBUST:
+    if weight_type == "probability" and covariance not in ROBUST:
         raise ParameterError(
             f"weight_type={weight_type!r} with covariance={covariance!r}; the information of rows "
-            f"that were selected says nothing of their variance. Choose one of {list(_ROBUST)}."
+            f"that were selected says nothing of their variance. Choose one of {list(ROBUST)}."
         )

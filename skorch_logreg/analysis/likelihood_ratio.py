@@ -5,7 +5,7 @@ from typing import Any
 
 from scipy import stats
 
-from skorch_logreg.analysis.inference import Inference
+from skorch_logreg.analysis.inference_table import Inference
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 

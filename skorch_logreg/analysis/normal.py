@@ -42,7 +42,7 @@ class NormalEstimates(Table):
     @property
     def standard_error(self) -> np.ndarray:
         """Standard errors, of shape (n,)."""
-        return np.sqrt(np.diag(self.covariance))
+        return np.sqrt(np.diagonal(self.covariance, axis1=-2, axis2=-1))
 
     @property
     def z(self) -> np.ndarray:

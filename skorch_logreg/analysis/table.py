@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from html import escape
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,23 @@ class Table:
         return "".join([*lines, "</table>", *notes])
 
 
+class OutcomeRows(Table):
+    """Mixin of a table with a row for each parameter, ``names``, of each of the ``outcomes``."""
+
+    outcomes: Any
+
+    def _index(self) -> list[tuple[Any, str]]:
+        return list(product(self.outcomes.tolist(), self.names))
+
+    def to_frame(self) -> Any:
+        """Return the table as a data frame of pandas, indexed by outcome and term."""
+        frame = super().to_frame()
+        from pandas import MultiIndex
+
+        frame.index = MultiIndex.from_tuples(self._index(), names=["outcome", "term"])
+        return frame
+
+
 def align_columns(
     rows: Sequence[Sequence[str]], left: Collection[int] = (0,), least: int = 0
 ) -> list[str]:
@@ -85,4 +103,6 @@ def align_columns(
 
 
 def _format(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ": ".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)

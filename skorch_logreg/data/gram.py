@@ -16,6 +16,7 @@ from skorch_logreg.data.low_precision import (
 from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
 
+_MIN_ROWS = 64  # of a piece
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 FAR_DEVIATIONS = 1e3  # |mean| / deviation from which columns are centred before any sum
 
@@ -34,7 +35,7 @@ def is_near_zero(center: Tensor, scale: Tensor) -> bool:
 
 
 def _piece_rows(width: int) -> int:
-    return max(CACHED_ENTRIES // max(width, 1), 64)
+    return max(CACHED_ENTRIES // max(width, 1), _MIN_ROWS)
 
 
 class FormedRows:
@@ -102,6 +103,16 @@ def add_grams(total: Tensor, z: Tensor, weight: Tensor, rank_one: Tensor | None)
     Both have shape (r, m, K). As many models are multiplied at a time as a cache holds.
     """
     n_models, n_outputs = weight.shape[1:]
+    first, second = torch.tril_indices(z.shape[1], z.shape[1])
+    step = CACHED_ENTRIES // len(first)
+    if rank_one is None and n_outputs == 1 and n_models >= z.shape[1] and step >= _MIN_ROWS:
+        packed = total.new_zeros(len(first), n_models)  # each product of two columns is formed once
+        for rows in pieces(0, len(z), step):
+            columns = z[rows].T.contiguous()
+            packed.addmm_(columns[first] * columns[second], weight[rows, :, 0])
+        total[:, first, second] += packed.T
+        total[:, second, first] = total[:, first, second]
+        return
     at_once = max(CACHED_ENTRIES // (z.numel() * n_outputs), 1)
     for models in pieces(0, n_models, at_once):
         if rank_one is None:

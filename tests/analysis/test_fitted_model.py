@@ -120,6 +120,7 @@ def test_what_has_no_coefficients_is_refused():
     for analyse in (summary, bootstrap):
         with pytest.raises(ParameterError, match="NeuralLogisticClassifier has no coef_"):
             analyse(make_pipeline(network), X, y)
+    for analyse in (marginal_effects, bootstrap):
         with pytest.raises(ParameterError, match="MultiLabel has many models"):
             analyse(labels, X, y)
 

@@ -102,6 +102,13 @@ def test_gram(data, columns, rank_one, n_outputs):
     _close(gram, torch.einsum("np,nmkl,nq->mkplq", z, middle, z))
 
 
+def test_grams_of_many_models(data):
+    held, design = data
+    weight = _random(len(design), 40, 1).abs()
+    (grams,) = held.reduce(lambda block, w: (block.gram(w, None),), weight)
+    _close(grams[:, 0, :, 0], torch.einsum("np,nm,nq->mpq", design, weight[..., 0], design))
+
+
 @pytest.mark.parametrize("rank_one", [False, True])
 @pytest.mark.parametrize("few", [False, True])
 def test_low_precision_gram(data, rank_one, few):

@@ -1,5 +1,6 @@
 """Predictions of many labels from coefficients or a network, and their export."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, check_same_namesp
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.names import index_of
 
 
 def _has_coefficients(model: Any) -> bool:
@@ -42,7 +44,9 @@ class LabelPrediction(export.ExportMixin):
     estimator: Any
     C: Any
     class_weight: Any
+    classes_: Any
     n_iter_: Any
+    n_passes_: int
 
     sparsify = available_if(_has_coefficients)(LogisticPrediction.sparsify)
     densify = available_if(_has_coefficients)(LogisticPrediction.densify)
@@ -188,6 +192,49 @@ class LabelPrediction(export.ExportMixin):
     onnx_converter = available_if(_has_coefficients)(export.ExportMixin.onnx_converter)
 
     @available_if(_has_coefficients)
+    def label_estimator(self, label: Any) -> TorchLogisticClassifier:
+        """Return the model of one label as a fitted TorchLogisticClassifier.
+
+        Parameters
+        ----------
+        label : int or str
+            Number of the label, or its name in `label_names_`.
+
+        Returns
+        -------
+        model : TorchLogisticClassifier
+            Copy of the label's coefficients in NumPy with its C, l1_ratio, class_weight and
+            threshold. `n_passes_` is that of all labels, and `duality_gap_` is nan.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_multilabel_classification
+        >>> from skorch_logreg import MultiLabel
+        >>> X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+        >>> MultiLabel(C=[0.1, 1.0, 10.0]).fit(X, Y).label_estimator(2)
+        TorchLogisticClassifier(C=10.0)
+        """
+        check_is_fitted(self)
+        names = getattr(self, "label_names_", np.arange(self.n_labels_))
+        place = label if isinstance(label, Integral) else index_of(label, names, "label")
+        rows = slice(int(place), int(place) + 1)
+        given, shared = self._template(), TorchLogisticClassifier().get_params(deep=False)
+        found = {
+            name: value for name, value in given.get_params(deep=False).items() if name in shared
+        }
+        found |= self._own_parameters(int(place))
+        thresholds = self._thresholds(self.target_kind_, self.n_labels_)
+        model = TorchLogisticClassifier(**found | {"threshold": float(thresholds[rows])})
+        fitted = {
+            name: export.to_numpy_copy(getattr(self, name)[rows])
+            for name in ("coef_", "intercept_", "n_iter_", "optimality_", "converged_")
+        }
+        fitted |= {name: fitted[name].item() for name in ("optimality_", "converged_")}
+        fitted |= {"n_passes_": self.n_passes_, "duality_gap_": float("nan")}
+        pair = self.classes_ if self.target_kind_ == "binary" else np.arange(2)
+        return export.set_fitted(model, self, fitted | {"classes_": export.to_numpy_copy(pair)})
+
+    @available_if(_has_coefficients)
     def to_sklearn(self) -> Any:
         """Copy the labels' models into scikit-learn's own LogisticRegressions.
 
@@ -250,7 +297,14 @@ class LabelPrediction(export.ExportMixin):
 
     def _parameters(self, label: int | None) -> dict[str, Any]:
         """Return the parameters of a label; with None, the estimator's where labels differ."""
-        found = export.sklearn_parameters(self.estimator or TorchLogisticClassifier())
+        return export.sklearn_parameters(self._template()) | self._own_parameters(label)
+
+    def _template(self) -> Any:
+        return TorchLogisticClassifier() if self.estimator is None else self.estimator
+
+    def _own_parameters(self, label: int | None) -> dict[str, Any]:
+        """Return the parameters of a label that differ from the estimator's."""
+        found: dict[str, Any] = {}
         weights = self.class_weight
         if isinstance(weights, (list, tuple)):
             weights = None if label is None else weights[label]

@@ -738,3 +738,21 @@ def test_a_mask_beside_a_loader_is_refused():
     loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), 9, shuffle=True)
     with pytest.raises(ParameterError, match="label_mask is given with DataLoader"):
         MultiLabel().fit(loader, None, label_mask=np.ones((30, 2), bool))
+
+
+def test_the_estimator_of_a_label():
+    X, Y = labels()
+    frame = pd.DataFrame(Y, columns=["a", "b", "c"])
+    estimator = TorchLogisticClassifier(tol=1e-10)
+    model = MultiLabel(estimator, C=[0.1, 1.0, 10.0], threshold=[0.2, 0.5, 0.7]).fit(X, frame)
+    for place, name in enumerate(frame):
+        expected = clone(estimator).set_params(C=model.C[place]).fit(X, Y[:, place])
+        for label in (place, name):
+            found = model.label_estimator(label)
+            assert (found.C, found.threshold) == (model.C[place], model.threshold[place])
+            np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-8)
+            np.testing.assert_array_equal(found.predict(X), model.predict(X)[:, place])
+            assert found.converged_
+            assert found.optimality_ == model.optimality_[place]
+    with pytest.raises(ParameterError, match="label is 'd'"):
+        model.label_estimator("d")

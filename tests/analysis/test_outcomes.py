@@ -1,0 +1,171 @@
+"""The inference of many outcomes in one batch is that of each outcome by itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skorch_logreg import (
+    ConstantLabelWarning,
+    MultiLabel,
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    TorchLogisticClassifierCV,
+    summary,
+)
+from skorch_logreg.exceptions import ParameterError
+
+FREE = TorchLogisticClassifier(C=np.inf, tol=1e-10)
+NAMES = list("abc")
+FIGURES = ["coef", "covariance", "p_value", "interval", "odds_ratio", "aic", "bic", "pseudo_r2"]
+FIGURES += ["log_likelihood", "null_log_likelihood", "n_samples", "df_model"]
+
+
+def outcomes(n=300, seed=0):
+    """Three outcomes, of which "b" is not known in some rows."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3)) * [1, 10, 0.1] + [0, 5, 0]
+    logits = X / [1, 10, 0.1] @ rng.normal(size=(3, 3)) - [0, 1, 2]
+    Y = pd.DataFrame((logits + rng.logistic(size=(n, 3)) > 0) * 1.0, columns=NAMES)
+    Y.loc[:40, "b"] = np.nan
+    return X, Y
+
+
+def assert_like_single_fits(found, X, Y, single, options, weight=None):
+    for name, model in single.items():
+        known = Y[name].notna().to_numpy()
+        own = None if weight is None else weight[known]
+        part = {key: value[known] if key == "groups" else value for key, value in options.items()}
+        y = Y[name][known].astype(int)
+        expected = summary(
+            model.fit(X[known], y, sample_weight=own), X[known], y, sample_weight=own, **part
+        )
+        for figure in FIGURES:
+            np.testing.assert_allclose(
+                getattr(found[name], figure), getattr(expected, figure), rtol=1e-8, atol=1e-12
+            )
+
+
+@pytest.mark.parametrize("covariance", ["model", "posterior", "sandwich", "HC3", "cluster"])
+@pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_like_single_fits(covariance, wrap, weighted):
+    X, Y = outcomes()
+    X = wrap(X)
+    options = {"covariance": covariance}
+    if covariance == "cluster":
+        options["groups"] = np.arange(len(Y)) // 5
+    weight = np.random.default_rng(1).integers(0, 3, len(Y)) if weighted else None
+    model = MultiLabel(FREE).fit(X, Y, sample_weight=weight)
+    found = summary(model, X, Y, sample_weight=weight, **options)
+    assert_like_single_fits(found, X, Y, dict.fromkeys(NAMES, FREE), options, weight)
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 1.0, 1: 3.0}])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_penalties_class_weights_and_no_intercept(class_weight, fit_intercept):
+    X, Y = outcomes()
+    C = [0.5, np.inf, 2.0]
+    each = {"fit_intercept": fit_intercept, "penalty_factor": [1.0, 2.0, 0.0], "tol": 1e-10}
+    model = MultiLabel(TorchLogisticClassifier(**each), C=C, class_weight=class_weight).fit(X, Y)
+    single = {
+        name: TorchLogisticClassifier(C=own, class_weight=class_weight, **each)
+        for name, own in zip(NAMES, C, strict=True)
+    }
+    assert_like_single_fits(summary(model, X, Y), X, Y, single, {})
+    options = {"covariance": "HC1", "weight_type": "probability"}
+    assert_like_single_fits(summary(model, X, Y, **options), X, Y, single, options)
+
+
+def test_chosen_penalties():
+    X, Y = outcomes()
+    Y = Y.fillna(0)
+    model = MultiLabel(TorchLogisticClassifierCV(Cs=[0.01, 10], cv=3, tol=1e-10)).fit(X, Y)
+    single = {
+        name: TorchLogisticClassifier(C=C, tol=1e-10)
+        for name, C in zip(NAMES, model.C_, strict=True)
+    }
+    assert_like_single_fits(summary(model, X, Y), X, Y, single, {})
+
+
+def test_batches_and_float32_rows(monkeypatch):
+    X, Y = outcomes()
+    model = MultiLabel(FREE, memory_budget=1).fit(X, Y)
+    monkeypatch.setattr("skorch_logreg.analysis.outcomes._PIECE_ENTRIES", 7)
+    assert_like_single_fits(summary(model, X, Y), X, Y, dict.fromkeys(NAMES, FREE), {})
+
+
+def test_the_table_is_that_of_statsmodels_with_adjusted_p_values():
+    X, Y = outcomes()
+    X = pd.DataFrame(X, columns=["u", "v", "w"])
+    model = make_pipeline(StandardScaler(), MultiLabel(FREE)).fit(X, Y)
+    found = summary(model, X, Y)
+    frame = found.to_frame()
+    assert frame.index.names == ["outcome", "term"]
+    design = sm.add_constant(X.apply(stats.zscore), prepend=False)
+    for name in NAMES:
+        known = Y[name].notna()
+        expected = sm.Logit(Y[name][known], design[known]).fit(disp=0, tol=1e-12)
+        assert list(frame.loc[name].index) == ["u", "v", "w", "intercept"]
+        columns = ["coef", "std err", "z", "p", "lower", "upper"]
+        values = expected.params, expected.bse, expected.tvalues, expected.pvalues
+        table = np.column_stack([*values, expected.conf_int()])
+        np.testing.assert_allclose(frame.loc[name, columns], table, rtol=1e-6)
+    single = summary(FREE.fit(X, Y["a"].astype(int)), X, Y["a"].astype(int)).to_frame()
+    assert list(frame.columns) == [*single.columns, "adjusted p"]
+    for term in ("u", "intercept"):
+        p_value = frame["p"].xs(term, level="term")
+        expected = stats.false_discovery_control(p_value)
+        np.testing.assert_allclose(frame["adjusted p"].xs(term, level="term"), expected)
+    assert str(found).count("\n") > 12
+    assert "a: u" in str(found)
+
+
+def test_outcomes_without_valid_errors_say_why():
+    X, Y = outcomes()
+    Y["separated"] = (X[:, 0] > 0) * 1.0
+    Y["constant"] = 0.0
+    with pytest.warns((ConvergenceWarning, ConstantLabelWarning)):
+        model = MultiLabel(FREE).fit(X, Y)
+    with pytest.warns(ConvergenceWarning, match="2 of 5 outcomes have no valid standard errors"):
+        found = summary(model, X, Y)
+    assert list(found.messages) == ["separated", "constant"]
+    assert "the classes are completely separable" in found.messages["separated"]
+    assert found.messages["constant"] == "it has one value in all rows of positive weight."
+    assert np.isnan(found["constant"].standard_error).all()
+    assert np.isnan(found.adjusted_p[-1]).all()
+    assert "separated: TorchLogisticClassifier did not converge" in str(found)
+    assert "completely separable" in found["separated"].convergence_message
+    assert_like_single_fits(found, X, Y, dict.fromkeys(NAMES, FREE), {})
+
+
+def test_collinear_columns_say_so_for_every_outcome():
+    X, Y = outcomes()
+    X = np.column_stack([X, X[:, 0]])
+    model = MultiLabel(TorchLogisticClassifier(C=np.inf)).fit(X, Y)
+    with pytest.warns(ConvergenceWarning, match="3 of 3"):
+        found = summary(model, X, Y)
+    assert np.isnan(found.standard_error).all()
+    assert "x0, x3 are constant or collinear" in found.messages["a"]
+
+
+def test_refusals():
+    X, Y = outcomes()
+    model = MultiLabel(FREE).fit(X, Y)
+    with pytest.raises(ParameterError, match="fit it to an indicator"):
+        summary(MultiLabel(FREE).fit(X, Y["a"]), X, Y["a"])
+    with pytest.raises(ParameterError, match="has a network"):
+        summary(MultiLabel(NeuralLogisticClassifier((2,), max_iter=1)).fit(X, Y), X, Y)
+    with pytest.raises(ParameterError, match="offset is given"):
+        summary(model, X, Y, offset=np.zeros(len(X)))
+    with pytest.raises(ValueError, match="3 features and 2 outcomes, but the model has 3 and 3"):
+        summary(model, X, Y[["a", "b"]])
+    with pytest.raises(ParameterError, match="l1_ratio=1.0"):
+        summary(MultiLabel(TorchLogisticClassifier(l1_ratio=1.0)).fit(X, Y), X, Y)
+    with pytest.raises(ParameterError, match="The outcome is 'd'"):
+        summary(model, X, Y)["d"]

@@ -9,7 +9,7 @@ from skorch_logreg.data.threads import several_threads
 LARGE = 512  # side of a matrix from which its factorisation uses all threads
 # added to a unit diagonal after low-precision products
 SINGLE_DAMPING = 8 * torch.finfo(torch.float32).eps
-_BFLOAT16_DAMPING = 1e-3
+_BFLOAT16_DAMPING = torch.finfo(torch.bfloat16).eps / 8
 
 
 def low_precision_damping(device: torch.device, side: int) -> float:

@@ -11,11 +11,10 @@ from skorch_logreg.data.low_precision import low_precision_dtype
 _CALLS = 5e-4  # seconds of overhead per pass
 _NUMBERS = 3e9  # numbers of dense rows read per second
 _ELEMENTS = 1e8  # values of the loss computed per second
-_FLOPS = 1e11  # float64 operations per second
+_FLOPS = 1e11  # float64 operations per second, and those of a float32 factorisation
 # operations per second of symmetric products, by type
 _ROUGH_FLOPS = {torch.float32: 1.5e11, torch.bfloat16: 5e11}
 _FILLED = 4e8  # numbers per second written into the factor of a low-precision product
-_FACTOR_FLOPS = 6e10  # operations per second of a float32 Cholesky factorisation
 
 
 def pass_seconds(n_samples: int, n_outputs: int, row_size: float, n_models: int = 1) -> float:
@@ -48,7 +47,7 @@ def rough_seconds(n_rows: int, n_outputs: int, n_columns: int, n_models: int = 1
     side = n_outputs * (n_columns + 1)
     rate = _ROUGH_FLOPS[low_precision_dtype(torch.device("cpu"), side)] * side / (side + 300)
     products = 1.2 * n_rows * side**2 / rate
-    return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FACTOR_FLOPS)
+    return _CALLS + n_models * (products + n_rows * side / _FILLED + side**3 / 3 / _FLOPS)
 
 
 def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1) -> float:
@@ -56,7 +55,7 @@ def blocks_seconds(n_rows: int, n_blocks: int, n_columns: int, n_models: int = 1
     side = n_columns + 1
     rate = _ROUGH_FLOPS[torch.float32] * side / (side + 25)
     products = 2.0 * n_rows * side**2 / rate
-    return _CALLS + n_models * n_blocks * (products + side**3 / 3 / _FACTOR_FLOPS)
+    return _CALLS + n_models * n_blocks * (products + side**3 / 3 / _FLOPS)
 
 
 def dual_cost(n_samples: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:

@@ -10,6 +10,7 @@ from skorch_logreg.curvature.shared import joint_basis
 from skorch_logreg.data.dense import DenseRows
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.objective import Objective, on_sample
+from skorch_logreg.solvers.choose import ROWS_PER_COEF
 
 # benchmarks.curves embeddings takes half of the time with these, and up to a third more than that
 # with twice as many steps or twice the rate
@@ -17,9 +18,8 @@ _BATCH_ROWS = 256
 _MAX_STEPS, _MAX_EPOCHS = 300, 4
 _RATE = 0.3  # norm of the first step of a class, in the coordinates of `_adam`
 _BETAS = 0.9, 0.999  # decay rates of the means of gradients and of their squares
-_MIN_BATCHES = 10  # benchmarks.curves relu, with 7, gains nothing
-_N_VALUES = 8  # last batches whose mean value is compared with that at the start
-_ROWS_PER_COLUMN = 10  # rows of the sample that decorrelates the columns
+# benchmarks.curves relu, with 7, gains nothing; as many of the last are compared with the start
+_MIN_BATCHES = 10
 # mean share of the loss in the curvature, below which the penalty decides (benchmarks.curves
 # embeddings with C = 1e-4: no pass is saved)
 _MIN_SHARE = 0.03
@@ -41,7 +41,7 @@ def start_on_batches(objective: Objective, start: Tensor) -> Tensor:
     if too_few or objective.offset is not None or not isinstance(data, DenseRows):
         return start
     total = data.weight.sum(dim=0)[:, None, None]
-    _, _, basis, share = joint_basis(on_sample(objective, _ROWS_PER_COLUMN * n_columns))
+    _, _, basis, share = joint_basis(on_sample(objective, ROWS_PER_COEF * n_columns))
     # curvature of a class by its loss is at most about 1 / K of that of the rows
     strength = objective.loss.n_outputs * objective.reg_strength[:, None, None] / total
     curvature = 1 - share + strength * share
@@ -74,7 +74,7 @@ def _adam(objective: Objective, start: Tensor, basis: Tensor, scale: Tensor) -> 
         step = mean / root * (rate * (1 - i / len(batches)) / (1 - _BETAS[0] ** (i + 1)))
         step[..., :-1] = (step[..., :-1] * scale) @ basis.T
         params += step
-    decreased = torch.stack(values[-_N_VALUES:]).mean(dim=0) < values[0]
+    decreased = torch.stack(values[-_MIN_BATCHES:]).mean(dim=0) < values[0]
     # steps of class blocks leave the mean over classes as it is
     params[..., :-1] = objective.penalty.balanced(params[..., :-1], objective.reg_strength)
     return torch.where(decreased[:, None, None], params, start)

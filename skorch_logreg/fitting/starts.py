@@ -21,9 +21,8 @@ from skorch_logreg.solvers.choose import (
     is_low_precision_first,
     sample_sizes,
 )
+from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
-# maximum number of iterations on samples; more indicate an optimum at infinity
-_MAX_SAMPLE_ITER = 20
 _PREDICTED_SHARE = 0.7  # of the change of parameters from one C to the next that is extrapolated
 _SAMPLE_TOL = 0.03  # tolerance on a sample, whose own error is larger
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
@@ -54,7 +53,8 @@ def cold_start(
     _, n_outputs, side = objective.shape
     if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
         return start_on_batches(objective, zero), objective, 0
-    found, left = zero, min(max_iter, _MAX_SAMPLE_ITER)
+    # more iterations indicate an optimum at infinity
+    found, left = zero, min(max_iter, MAX_STEPS)
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows).low_precision()
         outcome = drive(

@@ -14,7 +14,7 @@ from skorch_logreg.objective.point import Point
 
 # eigenvalue of a Gram matrix relative to the largest, of which float64 sums hold three digits
 _RESOLVED = 1e-13
-_MAX_RESOLVED = 1000  # columns of a Gram matrix whose eigenvalues are computed, in half a second
+MAX_EIGEN_SIDE = 1000  # side of a matrix whose eigenvalues are computed, in half a second
 
 
 def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
@@ -159,7 +159,7 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
     moves = penalty.feasible(ahead, coef) != coef
     used = (((coef != 0) | down | up) & moves)[0].any(dim=0)
     columns = used.nonzero()[:, 0]
-    if not len(columns) or len(columns) > _MAX_RESOLVED:
+    if not len(columns) or len(columns) > MAX_EIGEN_SIDE:
         return True
 
     def kernel(block: Block, curvature: Tensor) -> tuple[Tensor, ...]:

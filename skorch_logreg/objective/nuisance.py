@@ -12,13 +12,12 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import NuisanceLoss
-from skorch_logreg.objective.line_search import MAX_STEP_LOGITS
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, SLOPE_LEFT
 
 _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 100
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
-_SLOPE_LEFT = 0.5  # share of the slope that a step may leave, in either direction
 
 Reduce = Callable[..., tuple[Tensor, ...]]
 
@@ -58,8 +57,8 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
             # the slope of a convex function increases: too far ahead it is as large as before, and
             # where rows are saturated a Newton step leaves most of it
             left = (ahead[0] * step).sum(dim=1) / -slope
-            is_long = (~inside | (is_open & (left > _SLOPE_LEFT))) & (length > _EPS)
-            is_short = inside & is_open & (left < -_SLOPE_LEFT) & ~shortened
+            is_long = (~inside | (is_open & (left > SLOPE_LEFT))) & (length > _EPS)
+            is_short = inside & is_open & (left < -SLOPE_LEFT) & ~shortened
             if not bool((is_long | is_short).any()):
                 break
             shortened |= is_long

@@ -1,6 +1,6 @@
 """Directions of recession, along which an objective decreases for ever and has no minimiser."""
 
-from skorch_logreg.recession.newton import MAX_COEFFICIENTS, NewtonSteps, proves_minimiser
+from skorch_logreg.recession.newton import NewtonSteps, proves_minimiser
 from skorch_logreg.recession.ordered import ordered_direction
 from skorch_logreg.recession.saturated import (
     keeps_saturated_rows,
@@ -14,7 +14,6 @@ from skorch_logreg.recession.search import (
 )
 
 __all__ = [
-    "MAX_COEFFICIENTS",
     "NewtonSteps",
     "count_separated_rows",
     "find_direction",

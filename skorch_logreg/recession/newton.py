@@ -11,7 +11,6 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, loss_hessian, multiply_curvature
 from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
 
-MAX_COEFFICIENTS = 600  # side of a Hessian whose eigenvalues are computed, in 0.1 s
 # Newton steps after which a proof is given up, which saves a linear program (letter, C = inf: 0.03
 # seconds in place of 32)
 _MAX_STEPS = 4

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, from_arrays
+from skorch_logreg.data.dense import BLOCK_BYTES
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
+from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.objective.nuisance import nuisance_root
 from skorch_logreg.penalties import L2
-from skorch_logreg.recession.newton import MAX_COEFFICIENTS
 from skorch_logreg.recession.search import find_direction, unbounded_directions
 
 _MAX_STEP_LOGITS = 0.9  # a step below 1 changes the sign of no derivative
-_MAX_ENTRIES = 1 << 24  # of rows that are copied: 128 MiB
 
 
 def ordered_direction(objective: Objective, point: Point) -> Tensor | None:
@@ -40,7 +40,7 @@ def ordered_direction(objective: Objective, point: Point) -> Tensor | None:
     down, up = unbounded_directions(objective)
     free = (down & up)[:-1].nonzero()[:, 0]
     data, n_thresholds = objective.data, point.nuisance.shape[1]  # type: ignore[union-attr]
-    too_large = len(free) > MAX_COEFFICIENTS or data.n_samples * data.row_size > _MAX_ENTRIES
+    too_large = len(free) > MAX_EIGEN_SIDE or 8 * data.n_samples * data.row_size > BLOCK_BYTES
     if too_large or not len(free) or _has_minimiser(objective, point):
         return None
     X, targets, _ = data.pick(lambda targets, weight: (weight[:, 0] > 0).nonzero()[:, 0])
@@ -75,7 +75,7 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     """
     penalty = objective.penalty
     is_smooth = penalty.smooth or not (penalty.constrains or bool(objective.reg_strength.any()))
-    if not is_smooth or objective.shape[2] > MAX_COEFFICIENTS:
+    if not is_smooth or objective.shape[2] > MAX_EIGEN_SIDE:
         return False
     hessian = loss_hessian(objective, point)[0, 0, :-1, 0, :-1]
     hessian.diagonal().add_(penalty_diagonal(objective, point.params)[0, 0, :-1])

@@ -45,7 +45,7 @@ _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one (race square:
 # ones in it, 15 models took 2.2 times as long as on uncorrelated columns
 _SHARED_COLUMNS = 1000
 # rows of a sample; the relative error of its curvature is sqrt(columns / rows)
-_ROWS_PER_COEF = 10  # in low precision, which solvers correct (40k x 500: 1.3 times as fast as all)
+ROWS_PER_COEF = 10  # in low precision, which solvers correct (40k x 500: 1.3 times as fast as all)
 _ROWS_PER_CLASS_COEF = 5  # of the block of a class (debian_embeddings: .75 of the time of 10)
 # sample of rows on which a fit starts: least rows, rows a coefficient, and least ratio of all rows
 # to them, of a model (race tall30: 1.5 times as fast as without) and of many models
@@ -279,7 +279,7 @@ def _class_blocks(objective: Objective) -> CurvaturePlan:
     return CurvaturePlan(build, False, lambda m: 1 + cost(m), 0.0, size=size, by_class=True)
 
 
-def _sampled(objective: Objective, n_coef: int, rows_per_coef: int = _ROWS_PER_COEF) -> int | None:
+def _sampled(objective: Objective, n_coef: int, rows_per_coef: int = ROWS_PER_COEF) -> int | None:
     """Return a number of rows for a curvature, or None for all if no row would be left out."""
     rows = max(_MANY_START[0], rows_per_coef * n_coef)
     return rows if objective.data.n_samples // rows > 1 else None

@@ -15,7 +15,6 @@ from skorch_logreg.objective import (
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
 _MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
-_RECENT = 4  # products over which the contraction is measured
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
@@ -66,8 +65,7 @@ def newton_direction(
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = total = torch.zeros_like(rz)
-    recent: list[Tensor] = []  # squared residuals
-    for _ in range(_MAX_PRODUCTS):
+    for count in range(1, _MAX_PRODUCTS + 1):
         image = product(search)
         search_curvature = inner(search, image)
         hidden = (rounding * search.abs().sum(dim=-1).square()).sum(dim=-1)
@@ -81,11 +79,10 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        recent = [*recent[1 - _RECENT :], rz]
         decrement = decrement + step * rz / 2
         z = _preconditioned(curvature, residual)
         fresh = inner(residual, z)
-        contraction = (fresh / recent[0]).clamp(0.0, 1.0) ** (1 / len(recent))
+        contraction = (fresh / first).clamp(0.0, 1.0) ** (1 / count)
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         total = decrement + torch.minimum(missing, decrement)
         forcing = torch.where(decrement > goal, for_step, to_decide)

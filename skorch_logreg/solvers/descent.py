@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
-from skorch_logreg.objective.line_search import line_search
-
-_FLAT = 0.5  # share of the slope that a full step may leave without a line search
+from skorch_logreg.objective.line_search import SLOPE_LEFT, line_search
 
 
 def take_step(
@@ -59,8 +57,8 @@ def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float
     values = zip(point.value.tolist(), moved.value.tolist(), strict=True)
     return [
         before < 0
-        and after <= -_FLAT * before
-        and (together or after >= _FLAT * before)
+        and after <= -SLOPE_LEFT * before
+        and (together or after >= SLOPE_LEFT * before)
         # a convex objective has fallen where its slope is still downwards, whatever values tell
         and (new <= old + rounding * abs(old) or (after <= 0 and math.isfinite(new)))
         for (before, after), (old, new) in zip(slopes, values, strict=True)

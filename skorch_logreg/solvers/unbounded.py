@@ -9,8 +9,8 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import class_weight
 from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.recession import (
-    MAX_COEFFICIENTS,
     NewtonSteps,
     find_direction,
     ordered_direction,
@@ -121,7 +121,7 @@ def _direction(objective: Objective, point: Point, limit: float) -> Tensor | Non
     n_outputs, width = objective.shape[1:]
     size = point.params[0].abs().amax(dim=0)[:-1]
     if torch.equal(down, up):
-        if n_outputs * (len(columns) + 1) <= MAX_COEFFICIENTS:
+        if n_outputs * (len(columns) + 1) <= MAX_EIGEN_SIDE:
             steps = NewtonSteps.at(objective, point, columns)
             if proves_minimiser(objective, point, steps):
                 return None

@@ -1,6 +1,7 @@
 """Quadratic problems with a penalty of each coordinate: the lasso, ridge and bounds."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,6 @@ from skorch_logreg.subproblems.quadratic import (
     solve,
 )
 
-_MAX_CUTS = 26  # quarters of a step, down to rounding, before it ends at the first corner
 _DECREASE_LEFT = 1e-2  # share of its first decrease at which coordinate descent ends
 
 
@@ -36,6 +36,15 @@ def minimise(quadratic: Quadratic, terms: CoordinateTerms, strength: Tensor) -> 
         return _Corners(reduced, own).minimise() if len(reduced.slope) else reduced.slope
 
     return quadratic.with_ridge(ridge).eliminate(free, minimise_held)
+
+
+def _shares(first: float) -> Iterator[float]:
+    """Yield a step's share of 1, its quarters down to rounding, and the share to a corner."""
+    share = 1.0
+    while share > max(first, torch.finfo(torch.float64).eps):
+        yield share
+        share /= 4
+    yield first
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,7 @@ class _Corners:
             reach = torch.where(corner == target, torch.inf, (corner - x) / (target - x))
             first = float(reach.min())
             if first <= 1:
-                for share in (*(4.0**-i for i in range(_MAX_CUTS) if 4.0**-i > first), first):
+                for share in _shares(first):
                     stops = reach <= share
                     moved = torch.where(stops, corner - start, step + share * (ahead - step))
                     lower = self._value(moved, hessian @ moved)

@@ -1,8 +1,9 @@
 """Inference, regularization paths, resampling and threshold tuning for fitted models."""
 
-from skorch_logreg.analysis.bias_reduction import FirthFit, firth
+from skorch_logreg.analysis.bias_reduction import firth
 from skorch_logreg.analysis.costs import expected_cost_decision
 from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence, marginal_effects
+from skorch_logreg.analysis.firth_table import FirthFit, FirthOutcomes
 from skorch_logreg.analysis.inference import summary
 from skorch_logreg.analysis.inference_table import Inference
 from skorch_logreg.analysis.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
@@ -20,6 +21,7 @@ __all__ = [
     "Bootstrap",
     "BrantTest",
     "FirthFit",
+    "FirthOutcomes",
     "Inference",
     "Influence",
     "LikelihoodRatioTest",

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from scipy import optimize, stats
 
 from skorch_logreg import firth, separation
-from skorch_logreg.analysis.bias_reduction import _JeffreysLikelihood
+from skorch_logreg.analysis.jeffreys import JeffreysLikelihood
 from skorch_logreg.exceptions import ParameterError
 from tests.analysis.exact_profile import deviance
 
@@ -172,7 +172,7 @@ def test_newton_has_the_second_derivatives_of_the_penalised_likelihood(seed):
     rng = np.random.default_rng(seed)
     X, weight = rng.normal(size=(25, 3)) + 7, rng.uniform(0.5, 3, 25)
     names = ("x0", "x1", "x2", "intercept")
-    found = _JeffreysLikelihood.from_data(X, rng.random(25) < 0.5, weight, names, True)
+    found = JeffreysLikelihood.from_data(X, rng.random(25) < 0.5, weight, names, True)
     theta, near = rng.normal(size=4), 1e-5 * np.eye(4)
     score = [(found.value(theta + d) - found.value(theta - d)) / 2e-5 for d in near]
     np.testing.assert_allclose(found.score(theta), score, rtol=1e-6, atol=1e-7)

@@ -16,6 +16,7 @@ from skorch_logreg import (
     NeuralLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
+    firth,
     summary,
 )
 from skorch_logreg.exceptions import ParameterError
@@ -169,3 +170,50 @@ def test_refusals():
         summary(MultiLabel(TorchLogisticClassifier(l1_ratio=1.0)).fit(X, Y), X, Y)
     with pytest.raises(ParameterError, match="The outcome is 'd'"):
         summary(model, X, Y)["d"]
+
+
+@pytest.mark.parametrize("intervals", ["wald", "profile"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_firth_of_outcomes_is_that_of_each(intervals, fit_intercept, weighted):
+    X, Y = outcomes(80)
+    Y["separated"] = (X[:, 0] > 0) * 1.0
+    Y["one event"] = np.arange(80) == 50
+    Y["constant"] = 1.0
+    weight = np.random.default_rng(1).integers(0, 3, len(Y)) if weighted else np.ones(len(Y))
+    options = {"intervals": intervals, "fit_intercept": fit_intercept, "level": 0.9}
+    found = firth(X, Y.astype(float), sample_weight=weight, **options)
+    for name in Y.columns[:-1]:
+        known = Y[name].notna().to_numpy()
+        y = Y[name][known].astype(int)
+        expected = firth(X[known], y, sample_weight=weight[known], **options)
+        for figure in ("coef", "standard_error", "interval", "statistic", "p_value"):
+            np.testing.assert_allclose(
+                getattr(found[name], figure), getattr(expected, figure), rtol=1e-8, atol=1e-10
+            )
+        assert found[name].log_likelihood == pytest.approx(expected.log_likelihood, rel=1e-10)
+    assert found.messages == {"constant": "y holds 1 classes; firth is for two."}
+    frame = found.to_frame()
+    assert list(frame.columns) == [*expected.to_frame().columns, "adjusted p"]
+    assert frame.loc["constant"].isna().all(axis=None)
+    p_value = frame["p"].xs("x1", level="term").drop("constant")
+    adjusted = frame["adjusted p"].xs("x1", level="term").drop("constant")
+    np.testing.assert_allclose(adjusted, stats.false_discovery_control(p_value))
+    assert "constant: y holds 1 classes" in str(found)
+
+
+def test_firth_of_outcomes_with_collinear_columns_is_refused():
+    X, Y = outcomes(80)
+    with pytest.raises(ValueError, match="collinear or constant: x3"):
+        firth(np.column_stack([X, X[:, 0]]), Y)
+
+
+def test_firth_of_a_rare_outcome_takes_the_last_steps_alone():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(500, 8))
+    Y = np.zeros((500, 2))
+    Y[:2, 0], Y[::2, 1] = 1, 1
+    found = firth(X, Y, intervals="wald")
+    expected = firth(X, Y[:, 0], intervals="wald")
+    np.testing.assert_allclose(found[0].coef, expected.coef, rtol=1e-8)
+    np.testing.assert_allclose(found[0].standard_error, expected.standard_error, rtol=1e-8)

@@ -1,0 +1,129 @@
+"""Tables of bias-reduced fits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skorch_logreg.analysis.outcome_table import adjusted_over_outcomes
+from skorch_logreg.analysis.table import OutcomeRows, Table
+from skorch_logreg.names import index_of
+
+
+@dataclass(frozen=True, repr=False)
+class FirthFit(Table):
+    """Result of `firth`.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the parameters; the intercept is the last one.
+    coef : ndarray of shape (n_params,)
+        Estimated coefficients and intercept.
+    standard_error : ndarray of shape (n_params,)
+        Square roots of the diagonal of the inverse information, as in R's logistf.
+    interval : ndarray of shape (n_params, 2)
+        Lower and upper confidence limits, from the profile of the penalised likelihood or from
+        the normal distribution.
+    statistic : ndarray of shape (n_params,)
+        Twice the decrease of the penalised log-likelihood when the parameter is set to zero, or
+        the squared Wald statistic.
+    p_value : ndarray of shape (n_params,)
+        Tail probability of `statistic` under the chi-squared distribution with one degree of
+        freedom.
+    log_likelihood : float
+        Penalised log-likelihood, ``log L + log det(I) / 2``.
+    classes : ndarray of shape (2,)
+        Class labels; coefficients refer to the second one.
+    level : float
+        Confidence level of the intervals.
+    """
+
+    names: tuple[str, ...]
+    coef: np.ndarray
+    standard_error: np.ndarray
+    interval: np.ndarray
+    statistic: np.ndarray
+    p_value: np.ndarray
+    log_likelihood: float
+    classes: np.ndarray
+    level: float
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = self.interval.T
+        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
+        return {**columns, "upper": upper, "chi2": self.statistic, "p": self.p_value}
+
+    def _notes(self) -> list[str]:
+        return [
+            f"penalised log-likelihood {self.log_likelihood:.6g}; coefficients of class "
+            f"{self.classes[1]}; intervals of {self.level:.0%}"
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class FirthOutcomes(OutcomeRows):
+    """Result of `firth` for many outcomes; ``found[name]`` is the `FirthFit` of one.
+
+    Attributes
+    ----------
+    outcomes : ndarray of shape (n_outcomes,)
+        Names of the outcomes: those of the columns of y, or their numbers.
+    names : tuple of str
+        Names of the parameters; the intercept is the last one.
+    coef, standard_error, statistic, p_value : ndarray of shape (n_outcomes, n_params)
+        As in `FirthFit`; nan for outcomes that could not be fitted.
+    interval : ndarray of shape (n_outcomes, n_params, 2)
+        Lower and upper confidence limits.
+    adjusted_p : ndarray of shape (n_outcomes, n_params)
+        P-values of each parameter, adjusted over the outcomes as in `OutcomeInference`.
+    log_likelihood : ndarray of shape (n_outcomes,)
+        Penalised log-likelihoods.
+    level : float
+        Confidence level of the intervals.
+    messages : dict of str
+        Reasons why outcomes, its keys, could not be fitted.
+    """
+
+    outcomes: np.ndarray
+    names: tuple[str, ...]
+    coef: np.ndarray
+    standard_error: np.ndarray
+    interval: np.ndarray
+    statistic: np.ndarray
+    p_value: np.ndarray
+    log_likelihood: np.ndarray
+    level: float
+    messages: dict[Any, str]
+
+    def __getitem__(self, outcome: Any) -> FirthFit:
+        each = index_of(outcome, self.outcomes, "The outcome")
+        return FirthFit(
+            names=self.names,
+            coef=self.coef[each],
+            standard_error=self.standard_error[each],
+            interval=self.interval[each],
+            statistic=self.statistic[each],
+            p_value=self.p_value[each],
+            log_likelihood=float(self.log_likelihood[each]),
+            classes=np.arange(2),
+            level=self.level,
+        )
+
+    @property
+    def adjusted_p(self) -> np.ndarray:
+        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params)."""
+        return adjusted_over_outcomes(self.p_value)
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = np.moveaxis(self.interval, -1, 0)
+        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
+        columns |= {"upper": upper, "chi2": self.statistic, "p": self.p_value}
+        columns |= {"adjusted p": self.adjusted_p}
+        return {head: values.ravel() for head, values in columns.items()}
+
+    def _notes(self) -> list[str]:
+        return [
+            f"intervals of {self.level:.0%}",
+            *(f"{name}: {text}" for name, text in [*self.messages.items()][:5]),
+        ]

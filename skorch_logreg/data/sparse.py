@@ -17,15 +17,11 @@ from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
-from skorch_logreg.kernels.quadratic import MAX_EPOCHS, ColumnProblem, column_descent
+from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
 
 _ENTRY_COST = 5.0  # cost of an entry of a sparse row, in numbers of a dense row
 # cost of a multiply-add of a sparse product, in multiply-adds of a dense product
 _MULTIPLY_ADD_COST = 40
-# numbers in a Hessian per entry of X from which columns are read in its place: an epoch over either
-# takes as long (the l1sparse problem at a hundredth of the strength that empties the model)
-_HESSIAN_NUMBERS_PER_ENTRY = 4
-_DECREASE_LEFT = 0.1  # share of its first decrease at which a step over columns ends
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,7 +55,7 @@ class SparseRows(InMemory):
         return SparseBlock(X, self.targets[rows], self.weight[rows], self.center, self.scale)
 
     def reads_columns(self, n_columns: int) -> bool:
-        many = n_columns**2 > _HESSIAN_NUMBERS_PER_ENTRY * self.X.nnz
+        many = n_columns**2 > self.X.nnz  # an epoch over either takes about as long
         return many and passes.is_supported(self.X) and self.products is torch.float64
 
     @cached_property
@@ -72,9 +68,7 @@ class SparseRows(InMemory):
         units = self.center[problem.columns], self.scale[problem.columns]
         if not problem.fit_intercept and bool(units[0].any()):
             return None
-        return column_descent(
-            self._by_column, units, problem, max_epochs=MAX_EPOCHS, share=_DECREASE_LEFT
-        )
+        return column_descent(self._by_column, units, problem)
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1

@@ -12,7 +12,6 @@ from skorch_logreg.data.threads import map_blocks, thread_count
 # calls and threads cost more than the work
 CACHED_ENTRIES = 1 << 17
 SAMPLE_ROWS = 1000  # rows from which what need not be exact is estimated
-_MAX_RUNS = 16  # runs of columns up to which copying run by run is faster
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
@@ -57,17 +56,8 @@ def float_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def take_columns(array: Tensor, columns: Tensor) -> Tensor:
-    """Copy columns ``array[:, columns]``, runs of neighbours at once.
-
-    Picking columns one by one is ten times as slow as copying a run of them.
-    """
-    index = columns.tolist()
-    breaks = [i for i in range(1, len(index)) if index[i] != index[i - 1] + 1]
-    if len(breaks) >= _MAX_RUNS:
-        return array[:, columns]
-    edges = [0, *breaks, len(index)]
-    runs = [array[:, index[a] : index[b - 1] + 1] for a, b in zip(edges, edges[1:], strict=False)]
-    return torch.cat(runs, dim=1)
+    """Copy columns ``array[:, columns]``."""
+    return array[:, columns]
 
 
 def gather_columns(array: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:

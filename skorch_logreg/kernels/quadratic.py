@@ -10,6 +10,7 @@ from torch import Tensor
 from skorch_logreg.kernels.library import compiled
 
 MAX_EPOCHS = 200  # passes over the coordinates of a quadratic problem
+DECREASE_LEFT = 0.1  # share of its first decrease at which coordinate descent ends
 
 
 def coordinate_descent(
@@ -19,8 +20,8 @@ def coordinate_descent(
     lasso: Tensor,
     bounds: tuple[Tensor, Tensor] | None,
     *,
-    max_epochs: int,
-    share: float,
+    max_epochs: int = MAX_EPOCHS,
+    share: float = DECREASE_LEFT,
 ) -> tuple[Tensor, float] | None:
     """Minimise ``1/2 d'Hd + slope'd + sum_j lasso_j |start_j + d_j|`` one coordinate at a time.
 
@@ -98,8 +99,8 @@ def column_descent(
     units: tuple[Tensor, Tensor],
     problem: ColumnProblem,
     *,
-    max_epochs: int,
-    share: float,
+    max_epochs: int = MAX_EPOCHS,
+    share: float = DECREASE_LEFT,
 ) -> Tensor | None:
     """Minimise as `coordinate_descent` over columns of a csc_array, without their Hessian.
 

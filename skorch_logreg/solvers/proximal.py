@@ -28,20 +28,13 @@ from skorch_logreg.solvers.quadratic import (
     reads_columns,
 )
 from skorch_logreg.subproblems import Quadratic, minimise
-from skorch_logreg.subproblems.quadratic import MAX_STEPS
+from skorch_logreg.subproblems.quadratic import MANY, MAX_STEPS
 
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
-_ALL_COORDINATES = 1000  # of a quadratic problem that is solved as a whole
 _COPY_RATIO = 8  # cost of reading a row, in numbers per column of a set, from which it is copied
-_FIRST_HESSIAN_PASSES = 1.5  # approximate cost of a Hessian over the first working set
-_GOAL_SHARE = 0.2  # of a requested gap; the rest is for the columns left out
-# share of the squared gap over all columns, to which a Hessian is used for several steps
-_SQUARED_GAP_SHARE = 1e-5
-# share of the largest decrease at which steps on a copied set end; of a value
-_LAST_DECREASE = 1e-2
-_MAX_GAP_LEFT = 0.5  # share of the gap that a step may leave if its fall is small
+_GAP_SHARE = 0.5  # of a requested gap, where the rest is for other columns, or that steps may leave
 _SHORT_STEP = 0.1  # share of a step below which the Hessian's curvature is much too low
 _MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
@@ -108,7 +101,7 @@ class ProximalNewton(Resumable):
         else:
             logits = objective.logits(params)
         logits = objective.with_offset(logits)
-        return _at_best_intercept(objective, params, logits, _GOAL_SHARE * tol**2)
+        return _at_best_intercept(objective, params, logits, _GAP_SHARE * tol**2)
 
     def carried(
         self, state: ProximalState, before: Objective, objective: Objective
@@ -138,7 +131,7 @@ class ProximalNewton(Resumable):
             return _newton_step(objective, state)
         fall, value = float(state.point.value - moved.point.value), float(state.point.value)
         left = float(moved.decrement)
-        is_slow = fall <= _LAST_DECREASE * value and left > _MAX_GAP_LEFT * float(state.decrement)
+        is_slow = fall <= MIN_DECREASE * value and left > _GAP_SHARE * float(state.decrement)
         is_slow = is_slow and left > moved.goal * float(moved.point.value)
         if is_slow and not reads_columns(objective, len(columns)):
             # low precision hides a curvature, or there is none: shift the exact Hessian
@@ -165,7 +158,7 @@ def _over_columns(objective: Objective, state: ProximalState, columns: Tensor) -
     """Minimise over a copy of some columns, to a share of the gap over all columns."""
     point = state.point
     within, part = _restricted(objective, columns)
-    goal = _GOAL_SHARE * state.decrement
+    goal = _GAP_SHARE * state.decrement
     inner_state = _newton_step(
         part,
         _at_best_intercept(part.at(point), point.params[..., within], point.logits, state.goal),
@@ -193,18 +186,15 @@ def _restricted(objective: Objective, columns: Tensor) -> tuple[Tensor, Objectiv
 
 def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -> ProximalState:
     """Minimise over some columns of one model with one output; a small set is copied."""
-    point, model = state.point, state.model
-    gap, value = float(state.decrement), float(point.value)
+    point, model, value = state.point, state.model, float(state.point.value)
     if len(columns) * _COPY_RATIO > objective.data.row_size:
         # every step computes the gradient of the other columns as well: none is left out
-        goal = (1 / _GOAL_SHARE - 1) * state.goal * value
+        goal = (1 / _GAP_SHARE - 1) * state.goal * value
 
         def choose(point: Point, gradient: Tensor) -> Tensor:
             return _working_set(objective, point, gradient[None, None])[0].nonzero()[:, 0]
 
-        reached, model = minimise_part(
-            objective, point, model, choose, goal=goal, enough=MIN_DECREASE, reuse=True
-        )
+        reached, model = minimise_part(objective, point, model, choose, goal=goal, reuse=True)
         if not objective.fit_intercept:
             return _state_at(objective, reached, state.goal, model)
         return _at_best_intercept(objective, reached.params, reached.logits, state.goal, model)
@@ -214,11 +204,9 @@ def _by_one_model(objective: Objective, state: ProximalState, columns: Tensor) -
         violation = _violation(part, point, gradient[None, None])
         return ((point.params[..., :-1] != 0) | (violation > 0))[0, 0].nonzero()[:, 0]
 
-    goal = max(_SQUARED_GAP_SHARE * gap**2 / value, state.goal * value)
+    goal = state.goal * value
     begin = replace(point, params=point.params[..., within], gradient=point.gradient[..., within])
-    reached, _ = minimise_part(
-        part, begin, None, every, goal=goal, enough=_LAST_DECREASE, reuse=False
-    )
+    reached, _ = minimise_part(part, begin, None, every, goal=goal, reuse=False)
     params = point.params.clone()
     params[..., within] = reached.params
     return _at_best_intercept(objective, params, reached.logits, state.goal)
@@ -321,9 +309,7 @@ def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
     """Select the coefficients (K, p) of the working set of one model, as a mask."""
     coef = point.params[0, :, :-1]
-    if coef.numel() <= _ALL_COORDINATES and not bool(
-        objective.penalty.coercive(objective.reg_strength)
-    ):
+    if coef.numel() <= MANY and not bool(objective.penalty.coercive(objective.reg_strength)):
         # no gap would show what the coefficients left out could add to a step of the others
         return torch.ones_like(coef, dtype=torch.bool)
     active = coef != 0
@@ -332,13 +318,9 @@ def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor
     max_entering = max(_ENTERING_RATIO * int(active.sum()), _MIN_ENTERING)
     if len(coef) == 1 and objective.penalty.separable:
         n, p = objective.data.n_samples, objective.data.n_features
-        max_entering = max(
-            max_entering,
-            min(
-                int((_FIRST_HESSIAN_PASSES * n * p) ** (1 / 3)),
-                p // _COPY_RATIO - int(active.sum()) - _MIN_ENTERING,
-            ),
-        )
+        # a Hessian over the first working set costs about a pass
+        most = min(int((n * p) ** (1 / 3)), p // _COPY_RATIO - int(active.sum()) - _MIN_ENTERING)
+        max_entering = max(max_entering, most)
     candidates = violation.flatten().topk(min(max_entering, violation.numel()))
     chosen = torch.zeros_like(active).flatten()
     chosen[candidates.indices[candidates.values > 0]] = True

@@ -25,7 +25,6 @@ from skorch_logreg.subproblems.quadratic import MANY, MAX_STEPS
 # ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
 # to the predicted one below which it is discarded, and to the largest one at which steps end
 MIN_DECREASE = 0.1
-_MIN_DUAL_SCALE = 0.9  # scale of the dual point, above which the rows' share of a gap is small
 
 
 @dataclass(frozen=True)
@@ -135,14 +134,13 @@ def minimise_part(
     choose: Callable[[Point, Tensor], Tensor],
     *,
     goal: float,
-    enough: float,
     reuse: bool,
 ) -> tuple[Point, QuadraticModel | None]:
     """Minimise over columns that are chosen at every step, with as few Hessians as possible.
 
     ``choose`` returns the columns from a point and the gradient (p + 1,) of the loss there. Stops
-    at a duality gap, or when the predicted decrease of a step is at most ``enough`` times the
-    largest one. Hessians are reused for several steps, unless they cost less than a step.
+    at a duality gap, or when the predicted decrease of a step is a tenth of the largest one.
+    Hessians are reused for several steps, unless they cost less than a step.
     """
     before, left, most, model = torch.inf, torch.inf, 0.0, model and model.copy()
     gradient = objective.loss_gradient(point)[0, 0]
@@ -179,7 +177,7 @@ def minimise_part(
                 break
             model = None if rounding else model
             continue
-        if left <= goal or 0 < promised <= enough * most:
+        if left <= goal or 0 < promised <= MIN_DECREASE * most:
             break
         if rounding and not left < last:
             return point, None  # the next Hessian is built at this point
@@ -222,8 +220,7 @@ def _gap(
     """Estimate the duality gap, or return the predicted decrease if no bound is finite."""
     if not bool(objective.penalty.coercive(objective.reg_strength).all()):
         return promised
-    gap, scale = penalty_gap(objective, point)
-    # far from the optimum the rows' share of the gap is larger
-    if float(scale) <= _MIN_DUAL_SCALE or (model is None and objective.fit_intercept):
+    if model is None and objective.fit_intercept:
         return torch.inf
+    gap, _ = penalty_gap(objective, point)  # near the optimum the rows' share is smaller
     return float(gap) + (0.0 if model is None else model.intercept_gap(point))

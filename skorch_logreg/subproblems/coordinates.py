@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.quadratic import MAX_EPOCHS, coordinate_descent
+from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS, coordinate_descent
 from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
@@ -17,8 +17,6 @@ from skorch_logreg.subproblems.quadratic import (
     inverse_root,
     solve,
 )
-
-_DECREASE_LEFT = 1e-2  # share of its first decrease at which coordinate descent ends
 
 
 def minimise(quadratic: Quadratic, terms: CoordinateTerms, strength: Tensor) -> Tensor:
@@ -94,10 +92,8 @@ class _Corners:
             self.quadratic.start,
             terms.lasso,
             bounds,
-            max_epochs=MAX_EPOCHS,
-            share=_DECREASE_LEFT,
         )
-        return (step, False) if found is None else (found[0], found[1] <= _DECREASE_LEFT)
+        return (step, False) if found is None else (found[0], found[1] <= DECREASE_LEFT)
 
     def _primal_dual(self, step: Tensor) -> tuple[Tensor, bool]:
         """Guess the corners from a gradient step, solve for the rest, repeat.

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg.data import from_arrays, take_columns
+from skorch_logreg.data import from_arrays
 from skorch_logreg.data.low_precision import bfloat16_grams
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
@@ -452,13 +452,6 @@ def test_models_keep_their_own_columns():
         torch.testing.assert_close(part.weight, held.weight[:, models])
     shared = from_arrays(X, y)
     assert shared.select(torch.tensor([2, 0])).weight.shape == (len(y), 1)
-
-
-def test_columns_are_taken_in_runs_or_one_by_one():
-    array = _random(4, 40)
-    for index in (range(40), range(0, 40, 2), [3], [7, 3, 4, 5, 39], [5, 5]):
-        columns = torch.tensor(list(index))
-        torch.testing.assert_close(take_columns(array, columns), array[:, columns])
 
 
 def test_other_rows_keep_targets_and_weights():

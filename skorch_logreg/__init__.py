@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         wald_test,
     )
     from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
+    from skorch_logreg.estimators.formula import FormulaFeatures, logit
     from skorch_logreg.estimators.multilabel.classifier import MultiLabel
     from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
     from skorch_logreg.estimators.offset import OffsetLogisticClassifier
@@ -61,6 +62,7 @@ __all__ = [
     "BatchedRandomizedSearchCV",
     "ConstantLabelWarning",
     "DeviceError",
+    "FormulaFeatures",
     "MultiLabel",
     "NeuralLogisticClassifier",
     "OffsetLogisticClassifier",
@@ -77,6 +79,7 @@ __all__ = [
     "firth",
     "influence",
     "likelihood_ratio_test",
+    "logit",
     "marginal_effects",
     "profile_intervals",
     "regularization_path",

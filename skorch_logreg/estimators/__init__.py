@@ -5,12 +5,14 @@ from skorch_logreg.lazy import lazy_names
 _MODULES = {
     "BatchedGridSearchCV": "search.searches",
     "BatchedRandomizedSearchCV": "search.searches",
+    "FormulaFeatures": "formula",
     "MultiLabel": "multilabel.classifier",
     "NeuralLogisticClassifier": "neural.classifier",
     "OffsetLogisticClassifier": "offset",
     "OrdinalLogisticClassifier": "ordinal",
     "TorchLogisticClassifier": "classifier",
     "TorchLogisticClassifierCV": "cv.classifier",
+    "logit": "formula",
 }
 
 __all__ = sorted(_MODULES)

@@ -6,8 +6,8 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
+from skorch_logreg.analysis.class_effects import class_effects
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import inverse_hessian, quadratic_forms
 from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
@@ -26,9 +26,9 @@ class MarginalEffects(NormalEstimates):
     Attributes
     ----------
     names : tuple of str
-        Names of the features.
+        Names of the features; ``"class: feature"`` with three classes or more.
     effect : ndarray of shape (n_features,)
-        Average change of the probability of the second class.
+        Average change of the probability of the second class, or of each of several classes.
     standard_error, z, p_value : ndarray of shape (n_features,)
         Standard error of the effect, their ratio and its two-sided p-value.
     interval : ndarray of shape (n_features, 2)
@@ -60,18 +60,18 @@ def marginal_effects(
 ) -> MarginalEffects:
     """Compute average marginal effects of features on the probability of the second class.
 
-    For an `OrdinalLogisticClassifier` of three classes or more, these are the effects on the
-    probabilities of all classes, with names ``"class: feature"``.
+    With three classes or more, ordered or not, these are the effects on the probabilities of all
+    classes, with names ``"class: feature"``.
 
-    The effect of a feature j is the mean derivative of the probability over the rows,
-    ``mean_i p_i (1 - p_i) w_j``. The effect of a discrete feature is the mean difference between
-    the probabilities at 1 and at 0. Standard errors come from the delta method with the "model"
-    covariance of `summary`.
+    The effect of a feature j is the mean derivative of the probability over the rows, for two
+    classes ``mean_i p_i (1 - p_i) w_j``. The effect of a discrete feature is the mean difference
+    between the probabilities at 1 and at 0. Standard errors come from the delta method with the
+    "model" covariance of `summary`.
 
     Parameters
     ----------
     estimator, X, y, sample_weight
-        Fitted model of two classes, or of ordered ones, and its training data, as in `summary`.
+        Fitted model and its training data, as in `summary`.
     discrete : sequence of int or str, default=()
         Indices or names of the columns whose values are 0 or 1.
     level : float, default=0.95
@@ -85,8 +85,7 @@ def marginal_effects(
     Raises
     ------
     ParameterError
-        If there are more than two classes, a discrete column does not exist or has other values,
-        or level is not between 0 and 1.
+        If a discrete column does not exist or has other values, or level is not between 0 and 1.
 
     Warns
     -----
@@ -108,52 +107,21 @@ def marginal_effects(
     array([-0.083, -0.017])
     """
     check_level(level)
+    fit: FittedModel | OrderedModel
     if is_ordered(estimator):
-        return _ordered(
-            OrderedModel.from_estimator(estimator, X, y, sample_weight), discrete, level
-        )
-    fit = FittedModel.from_estimator(
-        estimator, X, y, sample_weight, binary_function="marginal_effects"
-    )
-    bread, center, scale = inverse_hessian(fit), fit.units.center.numpy(), fit.units.scale.numpy()
-    n_samples = fit.weight.sum()
-    row_share, slope = fit.weight / n_samples, fit.curvature[:, 0] / n_samples
-    coef, n_features = fit.params[0, :-1], fit.X.shape[1]
-
-    def gradient(weight: np.ndarray) -> np.ndarray:
-        """Sum rows of ``[Z 1]``."""
-        return np.sum([weight[rows] @ Z for rows, Z in fit.blocks()], axis=0)
-
-    effect = coef * slope.sum()
-    jacobian = np.eye(n_features, n_features + 1) * (slope.sum() / scale)[:, None]
-    proba = fit.objective.loss.predict_proba(fit.point.logits)[:, 0, 1].numpy()
-    jacobian += np.outer(coef, gradient(slope * (1 - 2 * proba)))
-    for j in _column_indices(discrete, fit.names[:-1]):
-        column = _binary_column(fit, j)
-        others = np.asarray(fit.X @ coef).ravel() + fit.params[0, -1] - column * coef[j]
-        effect[j], jacobian[j] = 0.0, 0.0
-        for value, sign in ((1.0, 1.0), (0.0, -1.0)):
-            logits = torch.from_numpy(others + value * coef[j])[:, None, None]
-            loss = fit.objective.loss
-            effect[j] += sign * (row_share @ loss.predict_proba(logits)[:, 0, 1].numpy())
-            weight = row_share * loss.curvature(logits)[0][:, 0, 0].numpy()
-            own = gradient(weight)
-            own[j] = weight.sum() * (value - center[j]) / scale[j]
-            jacobian[j] += sign * own
-    root = jacobian @ bread
-    covariance = root @ fit.information @ root.T
-    return MarginalEffects(fit.names[:-1], effect, covariance, level, warn_not_converged(fit))
-
-
-def _ordered(fit: OrderedModel, discrete: Sequence[int | str], level: float) -> MarginalEffects:
-    """Return the effects on all ordered classes, or on the second of two."""
-    names = fit.names[: len(fit.coef)]
+        fit = OrderedModel.from_estimator(estimator, X, y, sample_weight)
+    else:
+        fit = FittedModel.from_estimator(estimator, X, y, sample_weight)
+    names = fit.names[: fit.X.shape[1]]
     columns = _column_indices(discrete, names)
     for j in columns:
-        _binary_column(fit, j)
-    effects, jacobian = ordered_effects(fit, columns)
+        _check_binary(fit, j)
+    if isinstance(fit, OrderedModel):
+        effects, jacobian = ordered_effects(fit, columns)
+    else:
+        effects, jacobian = class_effects(fit, columns)
     first = 1 if len(fit.classes) == 2 else 0
-    root = jacobian[first:].reshape(-1, len(fit.names)) @ inverse_hessian(fit)
+    root = jacobian[first:].reshape(-1, jacobian.shape[-1]) @ inverse_hessian(fit)
     return MarginalEffects(
         names_by_class(names, fit.classes[first:], len(fit.classes)),
         effects[first:].ravel(),
@@ -163,14 +131,13 @@ def _ordered(fit: OrderedModel, discrete: Sequence[int | str], level: float) -> 
     )
 
 
-def _binary_column(fit: FittedModel | OrderedModel, j: int) -> np.ndarray:
-    """Return a column of zeros and ones; raise an error for other values."""
+def _check_binary(fit: FittedModel | OrderedModel, j: int) -> None:
+    """Raise an error if a column has other values than 0 and 1."""
     column = to_dense_numpy(fit.X[:, [j]])[:, 0]
     if not np.isin(column, (0, 1)).all():
         raise ParameterError(
             f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."
         )
-    return column
 
 
 def _column_indices(columns: Any, names: tuple[str, ...]) -> list[int]:

@@ -182,6 +182,43 @@ def test_marginal_effects(discrete):
         marginal_effects(FREE, X, y, level=95)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_marginal_effects_on_several_classes(discrete):
+    X, y = anes96()
+    X = X.assign(young=(X["age"] < 40) * 1.0)
+    expected = sm.MNLogit(y, with_constant(X)).fit(disp=0, tol=1e-12, maxiter=99)
+    expected = expected.get_margeff(dummy=discrete)
+    found = marginal_effects(FREE.fit(X, y), X, y, discrete=["young"] if discrete else [])
+    assert found.names[:2] == ("0.0: logpopul", "0.0: selfLR")
+    close(found.effect.reshape(7, -1), expected.margeff.T, 1e-5)
+    close(found.standard_error.reshape(7, -1), expected.margeff_se.T, 1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_errors_of_effects_are_those_of_the_delta_method(n_classes):
+    """With a ridge, weights and no intercept, against derivatives by differences."""
+    X, y = anes96()
+    X, y = StandardScaler().fit_transform(X), np.digitize(y, [2, 5][: n_classes - 1])
+    X[:, 1] = X[:, 1] > 0
+    weight = np.random.default_rng(0).integers(0, 3, len(y))
+    model = TorchLogisticClassifier(C=0.1, tol=1e-10, fit_intercept=False)
+    model.fit(X, y, sample_weight=weight)
+    found = marginal_effects(model, X, y, sample_weight=weight, discrete=[1])
+    covariance = summary(model, X, y, sample_weight=weight).covariance
+    at, n_params = model.coef_.copy(), covariance.shape[0]
+    jacobian = []
+    for step in 1e-5 * np.eye(n_params):
+        sides = []
+        for sign in (1, -1):  # differences from the first class change its others only
+            model.coef_ = at + sign * np.vstack(
+                [np.zeros((n_classes - 2 and 1, 5)), step.reshape(-1, 5)]
+            )
+            sides.append(marginal_effects(model, X, y, sample_weight=weight, discrete=[1]).effect)
+        jacobian.append((sides[0] - sides[1]) / 2e-5)
+    expected = np.transpose(jacobian) @ covariance @ jacobian
+    close(found.covariance, expected, 1e-5)
+
+
 def test_influence():
     X, y = spector()
     fit = sm.GLM(y, with_constant(X), family=sm.families.Binomial()).fit(tol=1e-12)

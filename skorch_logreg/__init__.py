@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from skorch_logreg.analysis import (
         RegularizationPath,
         TunedThreshold,
+        analysis_of_deviance,
         bootstrap,
         correct_prior,
         expected_cost_decision,
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
         influence,
         likelihood_ratio_test,
         marginal_effects,
+        prediction_intervals,
         profile_intervals,
         regularization_path,
         separation,
         summary,
         tune_threshold,
+        variance_inflation,
         wald_test,
     )
     from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
@@ -73,6 +76,7 @@ __all__ = [
     "TorchLogisticClassifierCV",
     "TunedThreshold",
     "VersionMismatchWarning",
+    "analysis_of_deviance",
     "bootstrap",
     "correct_prior",
     "expected_cost_decision",
@@ -81,12 +85,14 @@ __all__ = [
     "likelihood_ratio_test",
     "logit",
     "marginal_effects",
+    "prediction_intervals",
     "profile_intervals",
     "regularization_path",
     "separation",
     "show_versions",
     "summary",
     "tune_threshold",
+    "variance_inflation",
     "wald_test",
 ]
 

@@ -6,9 +6,16 @@ from skorch_logreg.analysis.effects import Influence, MarginalEffects, influence
 from skorch_logreg.analysis.firth_table import FirthFit, FirthOutcomes
 from skorch_logreg.analysis.inference import summary
 from skorch_logreg.analysis.inference_table import Inference
-from skorch_logreg.analysis.likelihood_ratio import LikelihoodRatioTest, likelihood_ratio_test
+from skorch_logreg.analysis.inflation import VarianceInflation, variance_inflation
+from skorch_logreg.analysis.likelihood_ratio import (
+    DevianceAnalysis,
+    LikelihoodRatioTest,
+    analysis_of_deviance,
+    likelihood_ratio_test,
+)
 from skorch_logreg.analysis.outcome_table import OutcomeInference
 from skorch_logreg.analysis.path import RegularizationPath, regularization_path
+from skorch_logreg.analysis.predictions import PredictionIntervals, prediction_intervals
 from skorch_logreg.analysis.prior import correct_prior
 from skorch_logreg.analysis.profile import ProfileIntervals, profile_intervals
 from skorch_logreg.analysis.proportional_odds import BrantTest, brant_test
@@ -20,6 +27,7 @@ from skorch_logreg.analysis.wald import WaldTest, wald_test
 __all__ = [
     "Bootstrap",
     "BrantTest",
+    "DevianceAnalysis",
     "FirthFit",
     "FirthOutcomes",
     "Inference",
@@ -27,11 +35,14 @@ __all__ = [
     "LikelihoodRatioTest",
     "MarginalEffects",
     "OutcomeInference",
+    "PredictionIntervals",
     "ProfileIntervals",
     "RegularizationPath",
     "Separation",
     "TunedThreshold",
+    "VarianceInflation",
     "WaldTest",
+    "analysis_of_deviance",
     "bootstrap",
     "brant_test",
     "correct_prior",
@@ -40,10 +51,12 @@ __all__ = [
     "influence",
     "likelihood_ratio_test",
     "marginal_effects",
+    "prediction_intervals",
     "profile_intervals",
     "regularization_path",
     "separation",
     "summary",
     "tune_threshold",
+    "variance_inflation",
     "wald_test",
 ]

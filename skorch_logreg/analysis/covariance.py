@@ -73,16 +73,16 @@ def squared_scores(
 def estimated_covariance(
     fit: FittedModel | OrderedModel, kind: str, groups: Any, *, is_frequency: bool
 ) -> tuple[np.ndarray, float, float]:
-    """Return the covariance of the estimates, the number of parameters, and that of rows."""
+    """Return the covariance in parameters of ``[Z 1]``, the number of these, and that of rows."""
     n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
     bread = inverse_hessian(fit)
-    moved, meat = fit.estimates[2], fit.information
-    df = float(np.trace(bread @ meat)) if fit.is_penalised else len(moved)
+    meat = fit.information
+    df = float(np.trace(bread @ meat)) if fit.is_penalised else len(fit.estimates[0])
     if kind in ROBUST:
         counts: Any = {"is_frequency": is_frequency, "n_samples": n_samples, "df": df}
         meat = robust_scores(fit, kind, bread, groups=groups, **counts)
     spread = bread if kind == "posterior" else bread @ meat @ bread
-    return moved @ spread @ moved.T, df, n_samples
+    return spread, df, n_samples
 
 
 def robust_scores(

@@ -144,12 +144,11 @@ class FittedModel:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
         for rows in gen_batches(len(self.index), max(BLOCK_ENTRIES // self.params.size, 1)):
-            yield rows, self.design(rows)
+            yield rows, self.standardise(self.X[rows])
 
-    def design(self, rows: slice) -> np.ndarray:
+    def standardise(self, X: Any) -> np.ndarray:
         """Form dense rows of ``[Z 1]``, or ``[Z 0]`` without an intercept."""
-        center, scale = self.units.center.numpy(), self.units.scale.numpy()
-        Z = (to_dense_numpy(self.X[rows]) - center) / scale
+        Z = (to_dense_numpy(X) - self.units.center.numpy()) / self.units.scale.numpy()
         return np.column_stack([Z, np.full(len(Z), float(self.fit_intercept))])
 
     def scores(self) -> Iterator[tuple[slice, np.ndarray]]:

@@ -152,7 +152,7 @@ def summary(
     >>> summary(outcomes, X, Y).to_frame()["adjusted p"].shape
     (12,)
     """
-    _check_options(covariance, groups, level, weight_type)
+    check_options(covariance, groups, level, weight_type)
     ordered, is_many = is_ordered(estimator), has_many_models(estimator)
     if offset is not None and (ordered or is_many):
         raise ParameterError("offset is given, but the model was fitted without one.")
@@ -173,11 +173,11 @@ def summary(
     else:
         fit = FittedModel.from_estimator(estimator, X, y, sample_weight, offset)
     spread, df, n_samples = estimated_covariance(fit, covariance, groups, is_frequency=is_frequency)
-    names, coef, _ = fit.estimates
+    names, coef, moved = fit.estimates
     return Inference(
         names=names,
         coef=coef,
-        covariance=spread,
+        covariance=moved @ spread @ moved.T,
         convention=_covariance_name(covariance, fit, weight_type, sample_weight is not None),
         level=level,
         log_likelihood=fit.log_likelihood,
@@ -202,7 +202,7 @@ def _covariance_name(covariance: str, fit: Any, weight_type: str, is_weighted: b
     return _COVARIANCES[covariance]
 
 
-def _check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:
+def check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:
     """Raise a ParameterError if an option of `summary` is not allowed."""
     if covariance not in _COVARIANCES:
         raise ParameterError(f"covariance={covariance!r}; expected one of {list(_COVARIANCES)}.")

@@ -1,8 +1,11 @@
 """Likelihood ratio tests of nested models."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from skorch_logreg.analysis.inference_table import Inference
@@ -97,3 +100,84 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
         )
     statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
     return LikelihoodRatioTest(statistic, df, float(stats.chi2.sf(statistic, df)))
+
+
+@dataclass(frozen=True, repr=False)
+class DevianceAnalysis(Table):
+    """Result of `analysis_of_deviance`.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the models, from the smallest to the largest.
+    deviance : ndarray of shape (n_models,)
+        Minus twice the log-likelihood of each model.
+    n_params : ndarray of shape (n_models,)
+        Number of parameters of each model.
+    statistic, df, p_value : ndarray of shape (n_models,)
+        Decrease of the deviance from the model before, number of the parameters that were added,
+        and the p-value, as in `likelihood_ratio_test`; nan for the first model.
+    """
+
+    names: tuple[str, ...]
+    deviance: np.ndarray
+    n_params: np.ndarray
+    statistic: np.ndarray
+    df: np.ndarray
+    p_value: np.ndarray
+
+    def _columns(self) -> dict[str, Any]:
+        own = {"deviance": self.deviance, "n_params": self.n_params}
+        return own | {"decrease": self.statistic, "df": self.df, "p": self.p_value}
+
+
+def analysis_of_deviance(models: Mapping[str, Inference]) -> DevianceAnalysis:
+    """Compare nested models in turn, each with the one before by the likelihood ratio test.
+
+    Parameters
+    ----------
+    models : dict of str to Inference
+        Names and results of `summary` of unpenalised fits to the same rows, from the smallest model
+        to the largest.
+
+    Returns
+    -------
+    analysis : DevianceAnalysis
+        Deviances, their decreases and tests, as R's ``anova(..., test="Chisq")``.
+
+    Raises
+    ------
+    ParameterError
+        As in `likelihood_ratio_test`, for two models in turn.
+
+    References
+    ----------
+    McCullagh, Nelder (1989). Generalized Linear Models, section 2.3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skorch_logreg import TorchLogisticClassifier, analysis_of_deviance, summary
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> free = TorchLogisticClassifier(C=float("inf"))
+    >>> fits = {f"{k} columns": summary(free.fit(X[:, :k], y), X[:, :k], y) for k in (1, 2, 3)}
+    >>> analysis_of_deviance(fits)
+                 deviance    n_params    decrease          df           p
+    1 columns         330           2         nan         nan         nan
+    2 columns       291.1           3       38.89           1   4.489e-10
+    3 columns       218.9           4       72.23           1   1.919e-17
+    """
+    found = list(models.values())
+    tests = [likelihood_ratio_test(larger, smaller) for smaller, larger in pairwise(found)]
+    statistic, df, p_value = (
+        np.array([np.nan, *(getattr(test, name) for test in tests)])
+        for name in ("statistic", "df", "p_value")
+    )
+    return DevianceAnalysis(
+        names=tuple(models),
+        deviance=np.array([-2 * model.log_likelihood for model in found]),
+        n_params=np.array([model.df_model + model.n_intercepts for model in found]),
+        statistic=statistic,
+        df=df,
+        p_value=p_value,
+    )

@@ -195,9 +195,10 @@ class Outcomes:
             for outcome in np.flatnonzero(~np.isnan(spread).any(axis=(1, 2))).tolist():
                 fit, kept = self.fit_of(outcome)
                 own = None if groups is None else np.asarray(to_numpy(groups))[kept]
-                spread[outcome], df[outcome], n_samples[outcome] = estimated_covariance(
+                own_spread, df[outcome], n_samples[outcome] = estimated_covariance(
                     fit, covariance, own, is_frequency=is_frequency
                 )
+                spread[outcome] = fit.estimates[2] @ own_spread @ fit.estimates[2].T
         suspect = np.isnan(spread).any(axis=(1, 2)) | ~to_numpy(self.model.converged_)
         suspect |= (n_wrong == 0) & ~is_penalised
         outcomes = class_names(self.model)
@@ -229,7 +230,11 @@ class Outcomes:
         params = units.to_solver(Params(params[..., :-1], params[..., -1]))[:, 0]
 
         def sums(rows: slice) -> tuple[Tensor, ...]:
-            Z, own, y = torch.from_numpy(self.rows.design(rows)), weight[rows], targets[rows]
+            Z, own, y = (
+                torch.from_numpy(self.rows.standardise(self.X[rows])),
+                weight[rows],
+                targets[rows],
+            )
             logits, y = (Z @ params.T)[..., None], loss.encode(y)
             value = loss.value(logits, y)
             gram = empty_grams(logits, Z.shape[1], None)

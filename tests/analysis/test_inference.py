@@ -15,12 +15,15 @@ from skorch_logreg import (
     OffsetLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
+    analysis_of_deviance,
     bootstrap,
     influence,
     likelihood_ratio_test,
     marginal_effects,
+    prediction_intervals,
     profile_intervals,
     summary,
+    variance_inflation,
 )
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.penalties import GroupL2
@@ -217,6 +220,93 @@ def test_errors_of_effects_are_those_of_the_delta_method(n_classes):
         jacobian.append((sides[0] - sides[1]) / 2e-5)
     expected = np.transpose(jacobian) @ covariance @ jacobian
     close(found.covariance, expected, 1e-5)
+
+
+@pytest.mark.parametrize("covariance", KINDS)
+def test_prediction_intervals(covariance):
+    X, y = spector()
+    expected = sm.Logit(y, with_constant(X)).fit(disp=0, tol=1e-12, **KINDS[covariance])
+    expected = expected.get_prediction(with_constant(X)[:9])
+    groups = np.arange(32) // 4 if covariance == "cluster" else None
+    options = {"covariance": covariance, "groups": groups, "level": 0.9}
+    found = prediction_intervals(FREE.fit(X, y), X, y, X[:9], **options)
+    close(found.probability[:, 0], expected.predicted)
+    close(found.standard_error[:, 0], expected.se)
+    design = with_constant(X)[:9].to_numpy()
+    spread = summary(FREE, X, y, covariance=covariance, groups=groups).covariance
+    half = stats.norm.ppf(0.95) * np.sqrt(np.einsum("ij,jk,ik->i", design, spread, design))
+    limits = (
+        np.log(expected.predicted / (1 - expected.predicted))[:, None] + [-1, 1] * half[:, None]
+    )
+    close(found.interval[:, 0], 1 / (1 + np.exp(-limits)))
+    close(found.to_frame()["upper"], found.interval[:, 0, 1])
+    assert found.classes.tolist() == [1]
+
+
+def test_prediction_intervals_of_several_classes():
+    X, y = anes96()
+    X, y = X[::3], np.digitize(y[::3], [2, 5])
+    fit = sm.MNLogit(y, with_constant(X)).fit(disp=0, tol=1e-12, maxiter=99)
+    design, at = with_constant(X)[:5].to_numpy(), fit.params.to_numpy().ravel("F")
+
+    def log_odds(params):
+        logits = np.column_stack([np.zeros(5), design @ params.reshape(2, -1).T])
+        proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return np.log(proba / (1 - proba))
+
+    steps = 1e-5 * np.eye(len(at))
+    jacobian = np.array([log_odds(at + step) - log_odds(at - step) for step in steps]) / 2e-5
+    variance = np.einsum("aik,ab,bik->ik", jacobian, fit.cov_params(), jacobian)
+    center, half = log_odds(at), stats.norm.ppf(0.975) * np.sqrt(variance)
+    model = make_pipeline(StandardScaler(), FREE).fit(X, y)
+    found = prediction_intervals(model, X, y, X[:5])
+    close(found.probability, 1 / (1 + np.exp(-center)), 1e-5)
+    close(found.interval[..., 0], 1 / (1 + np.exp(half - center)), 1e-5)
+    close(found.interval[..., 1], 1 / (1 + np.exp(-half - center)), 1e-5)
+    assert list(found.to_frame().index[:4]) == [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+def test_prediction_intervals_refuse_other_rows():
+    X, y = spector()
+    model = FREE.fit(X.to_numpy(), y)
+    with pytest.raises(ValueError, match="X_new has 2 features, but the model has 3"):
+        prediction_intervals(model, X.to_numpy(), y, X.to_numpy()[:, :2])
+    with pytest.raises(ParameterError, match="level=2"):
+        prediction_intervals(model, X.to_numpy(), y, X.to_numpy(), level=2)
+
+
+def test_variance_inflation():
+    X, y = spector()
+    model = FREE.fit(X, y)
+    found = variance_inflation(summary(model, X, y))
+    proba = model.predict_proba(X)[:, 1]
+    expected = []
+    for name in X:
+        others = with_constant(X.drop(columns=name))
+        fit = sm.WLS(X[name], others, weights=proba * (1 - proba)).fit()
+        expected.append(1 / (1 - fit.rsquared))
+    close(found.factor, expected)
+    assert list(found.to_frame().index) == list(X)
+    X, y = anes96()
+    with pytest.raises(ParameterError, match="the model has 7"):
+        variance_inflation(summary(FREE.fit(X, y), X, y))
+
+
+def test_analysis_of_deviance():
+    X, y = spector()
+    columns = {"gpa": ["GPA"], "with tuce": ["GPA", "TUCE"], "all": ["GPA", "TUCE", "PSI"]}
+    fits = {name: summary(FREE.fit(X[own], y), X[own], y) for name, own in columns.items()}
+    found = analysis_of_deviance(fits)
+    theirs = [sm.Logit(y, with_constant(X[own])).fit(disp=0) for own in columns.values()]
+    deviance = np.array([-2 * fit.llf for fit in theirs])
+    close(found.deviance, deviance)
+    close(found.n_params, [2, 3, 4])
+    close(found.statistic[1:], -np.diff(deviance), 1e-5)
+    close(found.p_value[1:], stats.chi2.sf(-np.diff(deviance), 1), 1e-5)
+    assert np.isnan(found.p_value[0])
+    assert found.names == tuple(columns)
+    with pytest.raises(ParameterError, match="features and more"):
+        analysis_of_deviance(dict(reversed(fits.items())))
 
 
 def test_influence():

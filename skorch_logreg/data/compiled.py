@@ -49,22 +49,13 @@ class CompiledPasses:
         )
         return None if product is None else self._standardised(product)
 
-    def logistic_newton(
-        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool, is_rough: bool
+    def newton_step(
+        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
     ) -> tuple[Tensor, ...] | None:
-        if not isinstance(self._stored, Tensor) or params.shape[:2].numel() != 1:
+        if not isinstance(self._stored, Tensor) or len(params) > 1:
             return None
-        return passes.logistic_newton(
-            self._stored,
-            self.targets,
-            self.weight,
-            params.view(-1),
-            ridge.view(-1),
-            units=self._units,
-            shift=shift,
-            fit_intercept=fit_intercept,
-            is_rough=is_rough,
-        )
+        rows = self._stored, self.targets, self.weight
+        return passes.newton_step(loss, *rows, params[0], ridge[0], units=self._units, **options)
 
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:
         """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""

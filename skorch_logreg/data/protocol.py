@@ -44,12 +44,13 @@ class Block(Protocol):
         second derivatives d in the logits. None without a kernel for these rows.
         """
 
-    def logistic_newton(
-        self, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool, is_rough: bool
+    def newton_step(
+        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
     ) -> tuple[Tensor, ...] | None:
-        """Compute what a Newton step of one model needs; see `kernels.passes.logistic_newton`.
+        """Compute what a Newton step of one model needs; see `kernels.passes.newton_step`.
 
-        None without a kernel for these rows, or if the Hessian is not positive definite.
+        None without a kernel for the loss and these rows, or if the Hessian is not positive
+        definite.
         """
 
     def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:

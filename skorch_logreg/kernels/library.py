@@ -26,6 +26,10 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
         *(c_int64, c_int64, *(c_void_p,) * 5),
     ),
+    "dense_multinomial_newton": (
+        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
+        *(c_int64, c_int64, c_int64, *(c_void_p,) * 5),
+    ),
     "dense_gram": (*_DENSE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p),
     "sparse_loss": (*_SPARSE, *_LOSS),
     "sparse_hessian_product": (*_SPARSE, *_HESSIAN_PRODUCT),
@@ -54,6 +58,7 @@ _RESULTS = {
     "dense_loss": c_double,
     "sparse_loss": c_double,
     "dense_newton": c_int,
+    "dense_multinomial_newton": c_int,
     "gram_side": c_int64,
     "gram_tile": c_int64,
     "multinomial_max_classes": c_int64,

@@ -138,11 +138,11 @@ def _compiled_at(
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
     data = objective.data
-    is_plain = objective.loss.kernel == "logistic" and objective.offset is None
-    if data.whole is None or not (is_plain and objective.penalty.quadratic):
+    if data.whole is None or objective.offset is not None or not objective.penalty.quadratic:
         return None
-    shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[-1])
-    found = data.whole.logistic_newton(
+    shift = SINGLE_DAMPING if is_rough else rounding_shift(params[0].numel())
+    found = data.whole.newton_step(
+        objective.loss.kernel,
         params,
         objective.ridge,
         shift=shift,
@@ -153,13 +153,13 @@ def _compiled_at(
         return None
     data.reads[0] += 2  # those of a point and of its Hessian
     logits, sums, factor, ends = found
-    gradient, diagonal, solved, border = sums.view(4, *params.shape).unbind()
+    gradient, diagonal, solved, *border = sums[:, None].unbind()
     value, decrement = ends[:1], ends[1:]
-    point = Point(params, logits, value, gradient, border)
+    point = Point(params, logits, value, gradient, *border)
     trusted = torch.tensor([not is_rough])
     if not is_rough and bool(decrement <= tol**2 * value):
         curvature = ExactHessian(
-            factor.tril()[None], diagonal.rsqrt()[0], diagonal.new_tensor([shift])
+            factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
         )
         trusted = ~is_damped(curvature, solved, point, decrement, tol)
     return NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)

@@ -14,7 +14,7 @@ from skorch_logreg.data import dense, from_arrays
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
 from skorch_logreg.kernels.logits import weighted_loss
-from skorch_logreg.losses import Binomial
+from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.objective.hessian import hessian_product, loss_hessian
 from skorch_logreg.penalties import L2
@@ -175,15 +175,18 @@ def test_products_of_sparse_rows(rows, width):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("layout", ["c-order", "fortran", "stored"])
 @pytest.mark.parametrize("shape", [(5, 1), (130, 3), (90, 15), (90, 16), (600, 40)], ids=str)
-def test_a_newton_step_of_dense_rows(shape, layout, weighted, fit_intercept):
+@pytest.mark.parametrize("n_classes", [2, 3, 4])
+def test_a_newton_step_of_dense_rows(n_classes, shape, layout, weighted, fit_intercept):
     X, y, weight, _ = problem(shape, False, weighted)
+    y = np.random.default_rng(2).integers(0, n_classes, len(y))
     data = from_arrays(np.asfortranarray(X) if layout == "fortran" else X, y, weight)
-    loss, one = Binomial(), torch.ones(shape[1], dtype=torch.float64)
+    loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    one = torch.ones(shape[1], dtype=torch.float64)
     with mock.patch.object(dense, "CACHED_ENTRIES", 10**6 if layout == "stored" else 0):
         data = data.standardised(0.3 * one, 1.7 * one, loss.encode(data.targets))
     strength = torch.tensor([0.7], dtype=torch.float64)
     objective = Objective(data, loss, L2(), strength, fit_intercept)
-    params = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 1, shape[1] + 1)))
+    params = torch.from_numpy(np.random.default_rng(1).normal(size=objective.shape))
     params[..., -1] *= fit_intercept
     with without_kernels():
         wanted = NewtonCholesky().init(objective, params, 10.0)
@@ -194,7 +197,8 @@ def test_a_newton_step_of_dense_rows(shape, layout, weighted, fit_intercept):
         (getattr(found.point, a), getattr(wanted.point, a)) for a in ("logits", "value", "gradient")
     ]
     pairs += [(found.solved, wanted.solved), (found.decrement, wanted.decrement)]
-    pairs += [(found.point.intercept_hessian, border)]
+    if n_classes == 2:
+        pairs += [(found.point.intercept_hessian, border)]
     for a, b in pairs:
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12 * float(b.abs().max()))
     assert torch.equal(found.trusted, wanted.trusted)
@@ -205,8 +209,8 @@ def test_a_newton_step_without_a_factor_is_left_to_torch():
     data, one = from_arrays(X, np.arange(20) % 2), torch.ones(2, dtype=torch.float64)
     data = data.standardised(0 * one, one, Binomial().encode(data.targets))
     params, nothing = torch.zeros(1, 1, 3, dtype=torch.float64), torch.zeros(1, 1, 3)
-    found = data.whole.logistic_newton(
-        params, nothing.double(), shift=0.0, fit_intercept=True, is_rough=False
+    found = data.whole.newton_step(
+        "logistic", params, nothing.double(), shift=0.0, fit_intercept=True, is_rough=False
     )
     assert found is None
 

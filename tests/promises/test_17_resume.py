@@ -488,7 +488,7 @@ def test_17_it_writes_every_so_many_iterations_or_seconds(
 @contextmanager
 def interrupted(monkeypatch, at):
     """Ctrl-C in the pass over rows, or in the mini-batch, of that number."""
-    count, passes = [0], [(InMemory, "reduce"), (CompiledPasses, "logistic_newton")]
+    count, passes = [0], [(InMemory, "reduce"), (CompiledPasses, "newton_step")]
 
     def counted(call):
         def method(*args, **kwargs):

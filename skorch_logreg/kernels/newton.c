@@ -1,0 +1,251 @@
+/* Newton steps on few dense rows, with the factor of the Hessian. */
+#include "dense.h"
+
+/* Factor the lower triangle (size, size) of rows of `side` numbers in place; return 0 if it is not
+   positive definite. */
+INNER int cholesky(double *a, int64_t size, int64_t side)
+{
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t j = 0; j <= i; j++) {
+            double *left = a + i * side, *right = a + j * side, sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t k = 0; k < j; k++)
+                sum += left[k] * right[k];
+            sum = left[j] - sum;
+            if (i == j && !(sum > 0.0))
+                return 0;
+            left[j] = i == j ? sqrt(sum) : sum / right[j];
+        }
+    return 1;
+}
+
+/* Solve with a factor; `x` is the right-hand side and the solution. */
+INNER void cholesky_solve(const double *factor, int64_t size, int64_t side, double *x)
+{
+    int64_t i, k;
+    for (i = 0; i < size; i++) {
+        double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+        for (k = 0; k < i; k++)
+            sum += factor[i * side + k] * x[k];
+        x[i] = (x[i] - sum) / factor[i * side + i];
+    }
+    for (i = size - 1; i >= 0; i--) {
+        x[i] /= factor[i * side + i];
+#pragma omp simd
+        for (k = 0; k < i; k++)
+            x[k] -= factor[i * side + k] * x[i];
+    }
+}
+
+/* Divide sums (p + 1,) over the rows of X by the scale, after those of the center are subtracted. */
+INNER void standardise(const matrix_t *m, double *sums)
+{
+    for (int64_t j = 0; m->unit && j < m->n_columns; j++)
+        sums[j] = (sums[j] - m->center[j] * sums[m->n_columns]) * m->unit[j];
+}
+
+/* The units of the columns of rows (X - center) / scale, slopes (n_outputs, p) over X of parameters
+   (n_outputs, p + 1) over these rows, and the constants (n_outputs,). */
+INNER void stored_units(int64_t n_outputs, int64_t p, const double *center, const double *scale,
+    const double *params, double *unit, double *slope, double *constant)
+{
+    for (int64_t j = 0; j < p; j++)
+        unit[j] = scale ? 1.0 / scale[j] : 1.0;
+    for (int64_t k = 0; k < n_outputs; k++, params += p + 1, slope += p) {
+        constant[k] = params[p];
+        for (int64_t j = 0; j < p; j++) {
+            slope[j] = params[j] * unit[j];
+            constant[k] -= center ? slope[j] * center[j] : 0.0;
+        }
+    }
+}
+
+/* Subtract the mean over several outputs from sums (n_outputs, size): a constant added to all of them
+   changes no loss, and its slope is rounding error. */
+INNER void subtract_mean(int64_t n_outputs, int64_t size, double *sums)
+{
+    for (int64_t j = 0; n_outputs > 1 && j < size; j++) {
+        double total = 0.0;
+        for (int64_t k = 0; k < n_outputs; k++)
+            total += sums[k * size + j];
+        for (int64_t k = 0; k < n_outputs; k++)
+            sums[k * size + j] -= total / (double)n_outputs;
+    }
+}
+
+/* From the gradient of the loss, in the first of rows of sums, and its Hessian in the rows of `factor`
+   (side numbers each), compute what a Newton step with a ridge needs. */
+INNER int newton_step(int64_t n_outputs, int64_t size, const double *params, const double *ridge,
+    double shift, int fit_intercept, int64_t side, double *sums, double *factor, double *ends)
+{
+    int64_t q = n_outputs * size, i, k;
+    double *gradient = sums, *diagonal = sums + q, *solved = sums + 2 * q;
+    subtract_mean(n_outputs, size, gradient);
+    for (i = size - 1; !fit_intercept && i < q; i += size) {
+        gradient[i] = 0.0;
+        for (k = 0; k < q; k++) /* any positive number: the gradient is zero there */
+            factor[i * side + k] = factor[k * side + i] = i == k;
+    }
+    for (i = 0; i < q; i++) {
+        ends[0] += 0.5 * ridge[i] * params[i] * params[i];
+        gradient[i] += ridge[i] * params[i];
+        diagonal[i] = factor[i * side + i] = (factor[i * side + i] + ridge[i]) * (1.0 + shift);
+        solved[i] = gradient[i];
+    }
+    if (!cholesky(factor, q, side))
+        return 0;
+    cholesky_solve(factor, q, side, solved);
+    subtract_mean(n_outputs, size, solved);
+    for (i = 0; i < q; i++)
+        ends[1] += 0.5 * gradient[i] * solved[i];
+    return 1;
+}
+
+/* What a Newton step needs of a point with a ridge (p + 1,), all of rows (X - center) / scale, or of X
+   itself if these are NULL: the logits; the gradient, the shifted diagonal of the Hessian, the product
+   of its inverse with the gradient, and the loss's Hessian row of the intercept, in the rows of sums
+   (4, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero before; and the
+   objective and the decrement. With is_rough the Hessian has float32 products. Without an intercept its
+   slope is zero. Return 0 if the Hessian is not positive definite. `buffer` has
+   n_rows + side * (tile + 2) numbers. */
+EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
+    int64_t side, int64_t tile, double *logits, double *sums, double *factor, double *ends, double *buffer)
+{
+    int64_t size = n_columns + 1, i;
+    double *root = buffer, *panels = root + n_rows, *slope = panels + side * tile;
+    double *unit = slope + side, *last = factor + n_columns * side, constant;
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    rows_t rows = {sign, weight, weight_stride, 0};
+    stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
+    ends[0] = DISPATCH(pass, &rows, slope, constant, 0, logits, sums, 0);
+    standardise(&m, sums);
+    for (i = 0; i < n_rows; i++)
+        root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
+    if (is_rough)
+        DISPATCH(gram_float, 0, n_columns, root, side, tile, (float *)panels, factor);
+    else
+        DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, factor);
+    for (i = 0; i < size; i++)
+        sums[3 * size + i] = last[i];
+    return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
+}
+
+/* Add the blocks of a pair of classes, whose Gram matrix (side, side) is weighted with the product of
+   their probabilities, to the lower triangle of the Hessian of all classes. */
+INNER void add_pair(int64_t first, int64_t second, int64_t size, int64_t n_outputs, const double *gram,
+    int64_t side, double *hessian)
+{
+    int64_t q = n_outputs * size;
+    double *a = hessian + first * size * (q + 1), *b = hessian + second * size * (q + 1);
+    double *across = hessian + first * size * q + second * size;
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t j = 0; j <= i; j++) {
+            double value = gram[i * side + j];
+            a[i * q + j] += value;
+            b[i * q + j] += value;
+            across[i * q + j] = across[j * q + i] = -value;
+        }
+}
+
+/* Give a constant for all classes, which has no curvature, that of the mean class. */
+INNER void add_mean_class(int64_t size, int64_t n_outputs, double *hessian)
+{
+    int64_t q = n_outputs * size, a, b, i, j;
+    for (i = 0; i < size; i++)
+        for (j = 0; j <= i; j++) {
+            double mean = 0.0;
+            for (a = 0; a < n_outputs; a++)
+                mean += hessian[(a * size + i) * q + a * size + j];
+            mean /= (double)(n_outputs * n_outputs);
+            for (a = 0; a < n_outputs; a++)
+                for (b = 0; b <= a; b++) {
+                    double *block = hessian + a * size * q + b * size;
+                    block[i * q + j] += mean;
+                    if (a != b && i != j)
+                        block[j * q + i] += mean;
+                }
+        }
+}
+
+/* Add X v to out, or X' v, of all rows. */
+INNER double product(const matrix_t *m, int is_float, int by_column, int transposed, const double *v,
+    double *out)
+{
+    multiply(m, m->entries, m->n_rows, is_float, by_column, transposed, v, out);
+    return 0.0;
+}
+
+/* As dense_newton, for the multinomial loss with parameters and ridge (n_outputs, p + 1), logits
+   (n_rows, n_outputs), and sums (3, n_outputs, p + 1), without those of the intercept's Hessian row.
+   The factor has n_outputs * (p + 1) rows. The Hessian is the sum of the products of all pairs of
+   classes, so that nothing cancels where a probability is close to one. `buffer` has
+   (n_outputs + 4) * n_rows + side * (tile + side + 1) + n_outputs * (p + 1) numbers. */
+EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const int64_t *class_of,
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
+    int64_t n_outputs, int64_t side, int64_t tile, double *logits, double *sums, double *factor,
+    double *ends, double *buffer)
+{
+    int64_t size = n_columns + 1, n = n_rows, i, k, l;
+    double *e = buffer, *top = e + n_outputs * n, *wrong = top + n, *total = wrong + n, *root = total + n;
+    double *panels = root + n, *gram = panels + side * tile, *unit = gram + side * side;
+    double *slope = unit + side, *constant = slope + n_outputs * n_columns;
+    sum_t value = {{0.0}, {0.0}};
+    matrix_t m = {entries, n, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    stored_units(n_outputs, n_columns, center, scale, params, unit, slope, constant);
+    for (k = 0; k < n_outputs; k++) {
+        double *z = e + k * n;
+        for (i = 0; i < n; i++)
+            z[i] = constant[k];
+        DISPATCH(product, 0, slope + k * n_columns, z);
+        for (i = 0; i < n; i++) {
+            logits[i * n_outputs + k] = z[i];
+            top[i] = k == 0 || z[i] > top[i] ? z[i] : top[i];
+        }
+    }
+    for (i = 0; i < n; i++)
+        wrong[i] = 0.0;
+    for (k = 0; k < n_outputs; k++) {
+        double *z = e + k * n;
+#pragma omp simd
+        for (i = 0; i < n; i++)
+            z[i] = exp_minus(top[i] - z[i]);
+        for (i = 0; i < n; i++)
+            wrong[i] += class_of[i] == k ? 0.0 : z[i];
+    }
+    for (i = 0; i < n; i++) {
+        double right = e[class_of[i] * n + i], below = top[i] - logits[i * n_outputs + class_of[i]];
+        total[i] = right + wrong[i];
+        root[i] = weight[i * weight_stride]
+            * (wrong[i] < right ? log_one_plus(wrong[i] / right) : log(total[i]) + below);
+    }
+    add_all(&value, n, root);
+    ends[0] = total_of(&value);
+    for (k = 0; k < n_outputs; k++) {
+        double *gradient = sums + k * size;
+        for (i = 0; i < n; i++)
+            root[i] = weight[i * weight_stride] / total[i] * (class_of[i] == k ? -wrong[i] : e[k * n + i]);
+        DISPATCH(product, 1, root, gradient);
+        gradient[n_columns] = sum_of(n, root);
+        standardise(&m, gradient);
+    }
+    for (k = 1; k < n_outputs; k++)
+        for (l = 0; l < k; l++) {
+            for (i = 0; i < n; i++)
+                root[i] = sqrt(weight[i * weight_stride] * e[k * n + i] * e[l * n + i]) / total[i];
+            memset(gram, 0, sizeof(double) * (size_t)(side * side));
+            if (is_rough)
+                DISPATCH(gram_float, 0, n_columns, root, side, tile, (float *)panels, gram);
+            else
+                DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, gram);
+            add_pair(k, l, size, n_outputs, gram, side, factor);
+        }
+    add_mean_class(size, n_outputs, factor);
+    return newton_step(n_outputs, size, params, ridge, shift, fit_intercept, n_outputs * size, sums,
+        factor, ends);
+}

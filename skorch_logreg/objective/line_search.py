@@ -7,7 +7,8 @@ from torch import Tensor
 
 MAX_STEP_LOGITS = 4.0  # first step of logits, which a search extends as far as needed
 _MAX_EVALUATIONS = 40
-SLOPE_LEFT = 0.5  # share of the slope that a step may leave
+SLOPE_LEFT = 0.5  # share of the slope that a step may leave without a line search
+_SEARCHED_SLOPE_LEFT = 0.3  # and after one
 
 
 def line_search(
@@ -41,7 +42,7 @@ def line_search(
     for _ in range(_MAX_EVALUATIONS):
         ahead, slope, curvature = along(step)
         left = slope < 0
-        fine = (slope.abs() <= SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
+        fine = (slope.abs() <= _SEARCHED_SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)
         if bool((fine | (start >= 0)).all()):
             break
         width = high - low

@@ -30,7 +30,8 @@ class L2(ElasticNet, FeaturePenalty):
         The penalty is that of ``coef / scale``; None: of ``coef`` itself.
     center : array-like of shape (n_features,) or (n_classes, n_features), dict or None
         Coefficients ``c``, in the units of X; a dict has those of named features, and 0 is that of
-        the others. With two classes there is one row. None: 0 for all.
+        the others. With two classes there is one row; the estimator of a `MultiLabel` may have a
+        row for each label, which are then solved one by one. None: 0 for all.
 
     References
     ----------

@@ -171,6 +171,37 @@ def test_searches_labels_and_resamples_fit_it():
     assert np.abs(found.coefs[:, :3].mean(axis=0) - label.coef_[0]).max() < 0.5
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, pd.DataFrame, sp.csr_array])
+def test_a_center_for_each_label(wrap):
+    X, y, center = problem(3)
+    X, Y, centers = wrap(X), np.c_[y > 0, y > 1].astype(int), center[:2]
+    options = {"penalty_factor": [1.0, 2.0, 1.0, 0.0, 1.0], "tol": 1e-9}
+    estimator = TorchLogisticClassifier(penalty=L2(center=centers.tolist()), **options)
+    both = MultiLabel(estimator, C=[0.01, 0.1]).fit(X, Y)
+    for k in range(2):
+        ridge = L2(center=centers[k])
+        single = TorchLogisticClassifier(penalty=ridge, C=both.C[k], **options).fit(X, Y[:, k])
+        np.testing.assert_allclose(both.coef_[k], single.coef_[0], rtol=1e-8, atol=1e-12)
+        own = both.label_estimator(k)
+        np.testing.assert_array_equal(own.penalty.center, centers[k])
+        np.testing.assert_allclose(own.fit(X, Y[:, k]).coef_, single.coef_, rtol=1e-8, atol=1e-12)
+
+
+def test_refused_centers_of_labels():
+    X, y, center = problem(3)
+    Y = np.c_[y > 0, y > 1, y > 1].astype(int)
+    label = TorchLogisticClassifier(penalty=L2(center=center))
+    with pytest.raises(ParameterError, match=r"shape \(3, 5\), expected"):
+        MultiLabel(label).fit(X, Y[:, :2])
+    with pytest.raises(ParameterError, match=r"shape \(3, 5\), expected"):
+        MultiLabel(TorchLogisticClassifierCV(penalty=L2(center=center))).fit(X, Y)
+    with pytest.raises(ParameterError, match=r"shape \(3, 5\), expected"):
+        MultiLabel(label.set_params(solver=Adam())).partial_fit(X, Y)
+    center[2, 1] = np.nan
+    with pytest.raises(ParameterError, match="is nan for feature 1"):
+        MultiLabel(TorchLogisticClassifier(penalty=L2(center=center))).fit(X, Y)
+
+
 def test_mini_batches_end_there():
     X, y, center = problem(2)
     X, center = X[:, :3] / [1, 20, 0.1], center[:, :3]

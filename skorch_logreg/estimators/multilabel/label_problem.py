@@ -12,6 +12,7 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.estimators.callbacks import print_progress
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
+from skorch_logreg.estimators.cv.classifier import TorchLogisticClassifierCV
 from skorch_logreg.estimators.multilabel.validation import can_train_together, class_weights
 from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
 from skorch_logreg.fitting import FitResult, Params, Progress, Status
@@ -23,6 +24,7 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.inputs.weights import class_weights_of
+from skorch_logreg.pipelines import to_dense_numpy
 
 LabelOutcome = tuple[int, Status, float]  # label, status and optimality of a fit
 TrainedGroup = tuple[np.ndarray, dict[str, Any]]  # labels trained together, and their state
@@ -33,7 +35,8 @@ class LabelProblem:
     """Binary problems of all labels, which share their rows, and settings of their solves.
 
     ``problem`` is that of one label. ``class_weight`` (n_labels, 2) are the weights of absence and
-    presence. ``constant`` (n_labels,) is 1 or -1 if all entries of a label with a positive weight
+    presence. ``penalties`` are the options of each label if each has a center of its own, else
+    empty. ``constant`` (n_labels,) is 1 or -1 if all entries of a label with a positive weight
     are 1 or 0, so that the objective has no minimiser, else 0; ``total_weight`` (n_labels,) is that
     of all entries. Both are None for a part of the rows.
     """
@@ -45,6 +48,7 @@ class LabelProblem:
     sample_weight: Tensor | None
     class_weight: Tensor | None
     max_models: int
+    penalties: Sequence[Options] = ()
     constant: Any = None
     total_weight: Any = None
 
@@ -74,18 +78,22 @@ class LabelProblem:
         budget = model.memory_budget
         if budget is None:
             budget = getattr(estimator, "memory_budget", None)
-        max_models = 1
+        max_models, penalties = 1, []
+        n_samples, n_features = map(int, inputs.X.shape[:2])
+        if not (part or isinstance(estimator, TorchLogisticClassifierCV)):
+            penalties = _with_centers(resolved, labels.n_labels, n_features)
+        each = [inputs.problem(estimator, options) for options in penalties or [resolved]]
         if can_train_together(resolved.solver):
-            n_samples, n_features = map(int, inputs.X.shape[:2])
             max_models = fitting.models_at_once(n_samples, n_features, 1, budget)
         problems = cls(
             inputs,
             estimator,
-            inputs.problem(estimator, resolved),
+            each[0],
             device,
             None if sample_weight is None else sample_weight.to(device),
             None if class_weight is None else class_weight.to(device),
             max_models,
+            penalties,
         )
         return problems if part else problems._count(is_balanced)
 
@@ -201,6 +209,8 @@ class LabelProblem:
         problem. Also return the groups of labels that were trained together in mini-batches.
         """
         constant, trained = self.constant, []
+        if self.penalties:
+            penalties, penalty = self.penalties, np.arange(len(C))
 
         def free(part: np.ndarray) -> np.ndarray:
             return part[constant[part] == 0]
@@ -246,6 +256,15 @@ class LabelProblem:
             f"{what} ({labels.describe(np.array(sorted(failed)))})",
             self.problem.dtype,
         )
+
+
+def _with_centers(options: Options, n_labels: int, n_features: int) -> list[Options]:
+    """Return options for each label if the penalty is a ridge with a center for each, else none."""
+    ridge: Any = options.penalty
+    center: Any = getattr(ridge, "center", None)
+    if n_labels == 1 or np.shape(center) != (n_labels, n_features):
+        return []
+    return [replace(options, penalty=replace(ridge, center=own)) for own in to_dense_numpy(center)]
 
 
 def attributes(problem: Problem, fits: FitResult) -> dict[str, Any]:

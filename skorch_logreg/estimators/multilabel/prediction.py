@@ -1,5 +1,6 @@
 """Predictions of many labels from coefficients or a network, and their export."""
 
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -24,6 +25,7 @@ from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.names import index_of
+from skorch_logreg.pipelines import to_dense_numpy
 
 
 def _has_coefficients(model: Any) -> bool:
@@ -223,6 +225,10 @@ class LabelPrediction(export.ExportMixin):
             name: value for name, value in given.get_params(deep=False).items() if name in shared
         }
         found |= self._own_parameters(int(place))
+        ridge: Any = given.penalty
+        center: Any = getattr(ridge, "center", None)
+        if np.ndim(center) == 2 and np.shape(center)[0] > 1:
+            found["penalty"] = replace(ridge, center=to_dense_numpy(center)[int(place)])
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
         model = TorchLogisticClassifier(**found | {"threshold": float(thresholds[rows])})
         fitted = {

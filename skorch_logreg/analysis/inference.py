@@ -157,13 +157,13 @@ def summary(
     if offset is not None and (ordered or is_many):
         raise ParameterError("offset is given, but the model was fitted without one.")
     is_frequency = weight_type == "frequency"
+    options: Any = {"level": level, "weight_type": weight_type}
+    is_weighted = sample_weight is not None
     if is_many:
         outcomes = Outcomes.from_estimator(estimator, X, y, sample_weight)
         found = outcomes.inference(covariance, groups, is_frequency=is_frequency)
-        convention = _covariance_name(covariance, outcomes, weight_type, sample_weight is not None)
-        many = OutcomeInference(
-            **found, convention=convention, level=level, weight_type=weight_type
-        )
+        convention = _covariance_name(covariance, outcomes, weight_type, is_weighted)
+        many = OutcomeInference(**found, convention=convention, **options)
         if many.convergence_message is not None:
             warn_user(many.convergence_message, ConvergenceWarning)
         return many
@@ -178,8 +178,7 @@ def summary(
         names=names,
         coef=coef,
         covariance=moved @ spread @ moved.T,
-        convention=_covariance_name(covariance, fit, weight_type, sample_weight is not None),
-        level=level,
+        convention=_covariance_name(covariance, fit, weight_type, is_weighted),
         log_likelihood=fit.log_likelihood,
         null_log_likelihood=fit.null_log_likelihood,
         n_samples=n_samples,
@@ -187,9 +186,9 @@ def summary(
         n_intercepts=fit.n_intercepts,
         is_penalised=fit.is_penalised,
         convergence_message=warn_not_converged(fit),
-        weight_type=weight_type,
         classes=fit.classes,
         is_ordered=ordered,
+        **options,
     )
 
 

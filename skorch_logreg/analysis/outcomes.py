@@ -29,12 +29,13 @@ from skorch_logreg.data.gram import add_grams, empty_grams
 from skorch_logreg.data.protocol import add_terms
 from skorch_logreg.data.threads import sum_blocks
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.fitting.batch import models_at_once
+from skorch_logreg.fitting.batch import is_saturated, models_at_once
 from skorch_logreg.inputs import indicator
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.labels import Targets
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.inputs.weights import with_class_weight
+from skorch_logreg.kernels.logits import weighted_loss
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import Params
 from skorch_logreg.pipelines import (
@@ -45,7 +46,6 @@ from skorch_logreg.pipelines import (
 )
 
 _PIECE_ENTRIES = 1 << 19  # logits of the rows that are summed at once (4 MiB)
-_LOSS_OF_EVEN_ODDS = float(np.log(2))
 _CPU = torch.device("cpu")
 
 
@@ -172,24 +172,15 @@ class Outcomes:
         n_outcomes, side = self.params.shape
         n_params = side if self.fit_intercept else side - 1
         parts = [self._sums(part) for part in self.batches()]
-        loss, information, n_wrong, totals = (
-            np.concatenate(each) for each in zip(*parts, strict=True)
-        )
-        whole = information.copy()
-        penalty = self.ridge / self.rows.units.scale.numpy() ** 2
-        whole[:, range(side - 1), range(side - 1)] += penalty
-        if not self.fit_intercept:
-            whole[:, -1], whole[:, :, -1] = 0.0, 0.0
-            whole[:, -1, -1] = 1.0
-        bread = inverse_matrices(whole)
-        if not self.fit_intercept:
-            information[:, -1] = information[:, :, -1] = bread[:, -1] = bread[:, :, -1] = 0.0
+        loss, information, totals = (np.concatenate(each) for each in zip(*parts, strict=True))
+        bread = self._inverse_hessians(information)
         is_penalised = self.ridge.any(axis=1)
         df = np.where(is_penalised, np.einsum("mij,mji->m", bread, information), n_params)
         spread = bread if covariance == "posterior" else bread @ information @ bread
         moved = self.rows.to_original_units[:n_params]
         spread, n_samples = moved @ spread @ moved.T, totals.sum(axis=1)
-        constant = (totals == 0).any(axis=1)
+        params = torch.from_numpy(self.params[:, None])
+        constant = is_saturated(Params(params[..., :-1], params[..., -1])).numpy()
         spread[constant] = np.nan
         if covariance in ROBUST:
             for outcome in np.flatnonzero(~np.isnan(spread).any(axis=(1, 2))).tolist():
@@ -200,7 +191,6 @@ class Outcomes:
                 )
                 spread[outcome] = fit.estimates[2] @ own_spread @ fit.estimates[2].T
         suspect = np.isnan(spread).any(axis=(1, 2)) | ~to_numpy(self.model.converged_)
-        suspect |= (n_wrong == 0) & ~is_penalised
         outcomes = class_names(self.model)
         messages = {
             outcomes[outcome]: message
@@ -223,30 +213,42 @@ class Outcomes:
             "convergence_message": _joined(messages, n_outcomes),
         }
 
+    def _inverse_hessians(self, information: np.ndarray) -> np.ndarray:
+        """Invert the information with the penalties, as `inverse_hessian` does; nan if singular."""
+        whole, p = information.copy(), self.ridge.shape[1]
+        whole[:, range(p), range(p)] += self.ridge / self.rows.units.scale.numpy() ** 2
+        if not self.fit_intercept:  # its row and column of the information are zero
+            whole[:, -1, -1] = 1.0
+        found = inverse_matrices(whole)
+        if not self.fit_intercept:
+            found[:, -1] = found[:, :, -1] = 0.0
+        return found
+
     def _sums(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sum the losses, information, wrong predictions and class weights of some outcomes."""
+        """Sum the losses, information and class weights of some outcomes."""
         targets, weight = self.columns(part)
         loss, units, params = Binomial(), self.rows.units, torch.from_numpy(self.params[part, None])
         params = units.to_solver(Params(params[..., :-1], params[..., -1]))[:, 0]
 
         def sums(rows: slice) -> tuple[Tensor, ...]:
-            Z, own, y = (
-                torch.from_numpy(self.rows.standardise(self.X[rows])),
-                weight[rows],
-                targets[rows],
-            )
-            logits, y = (Z @ params.T)[..., None], loss.encode(y)
-            value = loss.value(logits, y)
+            Z = torch.from_numpy(self.rows.standardise(self.X[rows]))
+            logits, y, own = (Z @ params.T)[..., None], loss.encode(targets[rows]), weight[rows]
+            found = weighted_loss(loss.kernel, logits, y, own)
+            if found is None:
+                value, residual = loss.value_residual(logits, y)
+                found = (value * own).sum(dim=0), residual * own[..., None]
+            value, wrong = found[0], found[1].mul_(y)  # probabilities of the wrong class, weighted
+            inverse = torch.where(own > 0, 1 / own, 0.0)[..., None]
+            curvature = torch.addcmul(wrong, wrong * inverse, wrong, value=-1)
             gram = empty_grams(logits, Z.shape[1], None)
-            add_grams(gram, Z, loss.curvature(logits)[0].mul_(own[..., None]), None)
-            is_wrong = (value >= _LOSS_OF_EVEN_ODDS) & (own > 0)
+            add_grams(gram, Z, curvature, None)
             balance = (own * y[..., 0]).sum(dim=0)  # weight of class 0 minus that of class 1
-            return value.mul_(own).sum(dim=0), gram, is_wrong.sum(dim=0), balance, own.sum(dim=0)
+            return value, gram, balance, own.sum(dim=0)
 
         step = max(_PIECE_ENTRIES // len(part), 1)
         pieces = list(gen_batches(len(targets), step))
         *found, balance, total = sum_blocks(add_terms, sums, pieces)
-        totals = torch.stack([total + balance, total - balance], dim=1) / 2
+        totals = torch.stack([total + balance, total - balance], dim=1).clamp_(min=0) / 2
         return tuple(sums.numpy() for sums in (*found, totals))
 
     def _message(self, outcome: int, is_constant: bool) -> str | None:

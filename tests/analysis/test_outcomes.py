@@ -131,10 +131,11 @@ def test_outcomes_without_valid_errors_say_why():
     X, Y = outcomes()
     Y["separated"] = (X[:, 0] > 0) * 1.0
     Y["constant"] = 0.0
+    weight = np.random.default_rng(1).random(len(Y))
     with pytest.warns((ConvergenceWarning, ConstantLabelWarning)):
-        model = MultiLabel(FREE).fit(X, Y)
+        model = MultiLabel(FREE).fit(X, Y, sample_weight=weight)
     with pytest.warns(ConvergenceWarning, match="2 of 5 outcomes have no valid standard errors"):
-        found = summary(model, X, Y)
+        found = summary(model, X, Y, sample_weight=weight)
     assert list(found.messages) == ["separated", "constant"]
     assert "the classes are completely separable" in found.messages["separated"]
     assert found.messages["constant"] == "it has one value in all rows of positive weight."
@@ -142,7 +143,7 @@ def test_outcomes_without_valid_errors_say_why():
     assert np.isnan(found.adjusted_p[-1]).all()
     assert "separated: TorchLogisticClassifier did not converge" in str(found)
     assert "completely separable" in found["separated"].convergence_message
-    assert_like_single_fits(found, X, Y, dict.fromkeys(NAMES, FREE), {})
+    assert_like_single_fits(found, X, Y, dict.fromkeys(NAMES, FREE), {}, weight)
 
 
 def test_collinear_columns_say_so_for_every_outcome():

@@ -58,12 +58,14 @@ def _minimise(
     curvatures = [curvature.clamp(min=1e-300) for curvature in largest]
     size = hessian.abs()
     x, gradient, least, idle = start.clone(), slope, math.inf, 0
-    goal = SETTLED * float(strength + (hessian @ start - slope).abs().max())
-    if len(slope) > MANY:
-        goal = max(goal, _MANY_TOL * _violations(gradient, x, strength, members))
+    first = _violation(gradient, x, strength, members)
+    goal = SETTLED * (strength + (hessian @ start - slope).abs())
+    # a start that meets the largest goal may be far from that of a group with smaller slopes
+    if first > float(goal.max()):
+        goal = goal.max().clamp(min=_MANY_TOL * first if len(slope) > MANY else 0.0).expand(len(x))
     for _ in range(10 * MAX_STEPS):
         # what rounding alone may leave of a condition
-        slack = max(goal, _EPS * float((size @ step.abs() + slope.abs()).max()))
+        slack = goal.clamp(min=_EPS * float((size @ step.abs() + slope.abs()).max()))
         for _ in members:
             lasting = _lasting(hessian, strength, group, x)
             step, x = torch.where(lasting, step, -start), torch.where(lasting, x, 0.0)
@@ -72,9 +74,9 @@ def _minimise(
             if torch.equal(_lasting(hessian, strength, group, x), lasting):
                 break
         gradient = slope + hessian @ step
-        left = _violations(gradient, x, strength, members)
+        left = _violation(gradient, x, strength, members, slack)
         idle = 0 if left < _FALL * least else idle + 1
-        if left <= slack or idle >= _MAX_IDLE_ROUNDS:
+        if left <= 1 or idle >= _MAX_IDLE_ROUNDS:
             break
         least = min(least, left)
         for _ in range(_SWEEPS):
@@ -90,14 +92,20 @@ def _minimise(
     return step
 
 
-def _violations(gradient: Tensor, x: Tensor, strength: Tensor, members: list[Tensor]) -> float:
-    """Return the largest violation of a group's optimality condition."""
+def _violation(
+    gradient: Tensor,
+    x: Tensor,
+    strength: Tensor,
+    members: list[Tensor],
+    unit: Tensor | None = None,
+) -> float:
+    """Return the largest violation of a group's optimality condition, in units (q,) or as it is."""
     largest = 0.0
     for own in members:
         norm, slope = x[own].norm(), gradient[own]
         is_zero = float(norm) == 0
         left = slope.norm() - strength if is_zero else (slope + strength / norm * x[own]).norm()
-        largest = max(largest, float(left))
+        largest = max(largest, float(left if unit is None else left / unit[own].max()))
     return largest
 
 
@@ -115,7 +123,7 @@ def _lasting(hessian: Tensor, strength: Tensor, group: Tensor, x: Tensor) -> Ten
 
 
 def _among_groups(
-    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, *, slack: float
+    hessian: Tensor, gradient: Tensor, strength: Tensor, group: Tensor, x: Tensor, *, slack: Tensor
 ) -> Tensor:
     """Step that lowers the objective among groups that are not zero.
 
@@ -154,7 +162,7 @@ def _among_groups(
             break
         ridge = strength / radius[place]
         slope = gradient + ridge * y
-        if float(slope.norm()) <= slack:
+        if bool((slope.abs() <= slack[support]).all()):
             break
         # the norm's Hessian, strength / |y| (I - yy' / |y|^2), group by group
         matrix = torch.addcmul(quadratic, same, torch.outer(y * ridge**3 / -(strength**2), y))

@@ -62,7 +62,7 @@ def test_groups_that_are_not_zero_reach_their_optimum(condition):
     strength = torch.tensor(1e-3, dtype=torch.float64)
     x = torch.randn(8, generator=generator, dtype=torch.float64)
     x[2:4] = 0.0
-    slack = 1e-12
+    slack = torch.full_like(linear, 1e-12)
     for _ in range(3):
         x = x + _among_groups(hessian, hessian @ x - linear, strength, group, x, slack=slack)
     norms = x.view(4, 2).norm(dim=1).repeat_interleave(2)

@@ -175,13 +175,13 @@ def has_newton_step(loss: str | None, n_outputs: int, side: int) -> bool:
 
 
 def newton_step(
-    loss: str | None,
     X: Tensor,
     targets: Tensor,
     weight: Tensor,
     params: Tensor,
     ridge: Tensor,
     *,
+    loss: str | None,
     units: tuple[Tensor, Tensor] | None,
     shift: float,
     fit_intercept: bool,
@@ -191,14 +191,14 @@ def newton_step(
 
     Parameters
     ----------
-    loss : {"logistic", "multinomial"} or None
-        Loss with kernels; the result is None for others.
     X : Tensor of shape (rows, p)
     targets : Tensor of shape (rows, 1, 1)
         As the loss encodes classes.
     weight : Tensor of shape (rows, 1)
     params, ridge : Tensor of shape (K, p + 1)
         Coefficients and intercepts, and the diagonal of the penalty's Hessian.
+    loss : {"logistic", "multinomial"} or None
+        Loss with kernels; the result is None for others.
     units : tuple of two Tensors of shape (p,), or None
         Center and scale: the rows are ``(X - center) / scale``; None: X itself.
     shift : float

@@ -15,7 +15,6 @@ _EPS = torch.finfo(torch.float64).eps
 _MAX_STEPS = 50
 _GRADIENT_ROUNDING = 64 * _EPS  # gradient relative to the sum of the residuals' sizes
 
-
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 

@@ -34,9 +34,8 @@ from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 BLOCK_BYTES = 64 << 20
-_MAX_CONVERTED_ENTRIES = 1 << 19  # of a converted block; with half, function calls cost more
-_MIN_BLOCK_ROWS = 256  # rows of a block, at least
-_LONG_ROW_COLUMNS = 512  # columns from which a strided sample is as fast as a contiguous copy
+# of a converted block; with half, calls cost more, and with eight times memory breaks promise 19
+_MAX_CONVERTED_ENTRIES = 1 << 19
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
@@ -73,9 +72,9 @@ class DenseRows(InMemory):
     def rows_per_block(self) -> int:
         width = max(self.n_features, 1)
         share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
-        most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, _MIN_BLOCK_ROWS))
+        most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, 1))
         if self.needs_workspace:
-            most = min(most, max(_MAX_CONVERTED_ENTRIES // width, _MIN_BLOCK_ROWS))
+            most = min(most, max(_MAX_CONVERTED_ENTRIES // width, 1))
         return min(share, most)
 
     @cached_property
@@ -141,7 +140,7 @@ class DenseRows(InMemory):
 
     def _sample(self, n_rows: int) -> "DenseRows":
         part = super()._sample(n_rows)
-        if part.design is None and part.n_features < _LONG_ROW_COLUMNS:
+        if part.design is None:
             part.X = part.X.contiguous()
         return part
 

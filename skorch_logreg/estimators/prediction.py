@@ -13,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skorch_logreg.data.tensors import float_dtype
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, float_dtype
 from skorch_logreg.data.threads import map_blocks
 from skorch_logreg.inputs.arrays import (
     FLOATS,
@@ -26,7 +26,7 @@ from skorch_logreg.inputs.arrays import (
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.options import check_threshold_classes
-from skorch_logreg.inputs.rows import BLOCK_ELEMENTS, validate_rows
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
 
 # a block's number of rows is a multiple of this, because a product may round its last rows

@@ -28,14 +28,16 @@ from skorch_logreg.solvers import (
     Status,
     drive,
 )
-from skorch_logreg.solvers.choose import choose_curvature, choose_solver, is_small
+from skorch_logreg.solvers.choose import (
+    FIRST_PASSES,
+    SAVING,
+    choose_curvature,
+    choose_solver,
+    is_small,
+)
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 from skorch_logreg.solvers.smooth import continued
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
-
-# passes of a fit after its start; after more, the next fit of another C builds blocks of its own
-_MAX_PASSES_ON_BLOCKS = 4
-_MAX_COST_RATIO = 2.0  # largest cost of passes for each strength relative to joint passes
 
 
 def minimise(request: FitRequest) -> FitResult:
@@ -151,7 +153,8 @@ def _reusable_blocks(outcome: Outcome) -> ClassBlocks | None:
     curvature = getattr(outcome.state, "curvature", None)
     if not (isinstance(curvature, ClassBlocks) and outcome.trace):
         return None
-    return curvature if outcome.n_passes - outcome.trace[0][0] <= _MAX_PASSES_ON_BLOCKS else None
+    # after more passes, new blocks for the next fit cost less
+    return curvature if outcome.n_passes - outcome.trace[0][0] <= FIRST_PASSES else None
 
 
 def group_by_reg_strength(objective: Objective) -> list[Tensor]:
@@ -173,7 +176,7 @@ def group_by_reg_strength(objective: Objective) -> list[Tensor]:
         return everything
     apart = pass_seconds(data.n_samples, n_outputs, data.row_size, size) * len(groups)
     together = pass_seconds(data.n_samples, n_outputs, data.row_size, m)
-    return groups if apart <= _MAX_COST_RATIO * together else everything
+    return groups if apart <= SAVING * together else everything
 
 
 def _reporter(request: FitRequest, units: Units) -> Callable[[Iterate], bool] | None:

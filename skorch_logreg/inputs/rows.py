@@ -13,11 +13,10 @@ from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skorch_logreg.data.tensors import float_dtype
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.inputs.arrays import FLOATS, NUMPY, ArrayNamespace, to_numpy
 
-BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows (32 MiB in float64), for one thread
 _HALF = np.dtype(np.float16)
 
 

@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from skorch_logreg.checkpoint import CheckpointWriter, digest, stable_repr
 from skorch_logreg.data import InMemory
-from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS, as_tensor
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, CACHED_ENTRIES, SAMPLE_ROWS, as_tensor
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.minibatch.loop import mix_seed, train
 from skorch_logreg.minibatch.request import Batch, TrainingRequest, TrainingResult
 from skorch_logreg.solvers.minibatch import MiniBatch
 from skorch_logreg.solvers.state_io import settings
 
-# multiplications (rows x parameters) of a batch from which on a second thread saves time
-_MIN_THREADED_PRODUCTS = 1 << 22
 # arrays as large as the weights: current weights, best weights, and the optimiser's state
 _MAX_WEIGHT_COPIES = 16
 _JSON_BYTES = 1 << 20  # bytes of JSON of the settings, of 64 arrays, or of 4096 epochs
@@ -97,7 +95,7 @@ def _is_large(request: TrainingRequest, data: InMemory) -> bool:
         n_numbers = request.head.in_features + request.head.out_features
         return n_rows * n_numbers >= CACHED_ENTRIES
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    return n_rows * n_parameters >= _MIN_THREADED_PRODUCTS
+    return n_rows * n_parameters >= BLOCK_ELEMENTS
 
 
 def _open_checkpoint(request: TrainingRequest, data: InMemory) -> CheckpointWriter:

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.data.gram import finished_grams
-from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, line_search
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, MAX_STEPS, line_search
 from skorch_logreg.objective.objective import Objective
 
 _EPS = torch.finfo(torch.float64).eps
-_MAX_STEPS = 50
 _GRADIENT_ROUNDING = 64 * _EPS  # gradient relative to the sum of the residuals' sizes
 
 Terms = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -56,13 +55,13 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
     """Minimise convex functions of m x K constants that are added to logits.
 
     Newton's method with line searches, which are robust to saturated rows that have no curvature.
-    After `_MAX_STEPS` the result may be inaccurate, which the caller can detect from the gradient.
+    After `MAX_STEPS` the result may be inaccurate, which the caller can detect from the gradient.
 
     ``terms`` takes a shift (m, K), and returns the gradient (m, K), the Hessian (m, K, K) and the
     sum (m) of absolute values of the gradient's terms.
     """
     gradient, hessian, size = terms(shift)
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_STEPS):
         step = _newton_step(gradient, hessian)
         length = step.abs().amax(dim=-1)
         left = gradient.abs().amax(dim=-1) / size

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MAX_STEP_LOGITS = 4.0  # first step of logits, which a search extends as far as needed
-_MAX_EVALUATIONS = 40
+MAX_STEPS = 50  # of an iteration that rounding may prevent from an end
 SLOPE_LEFT = 0.5  # share of the slope that a step may leave without a line search
 _SEARCHED_SLOPE_LEFT = 0.3  # and after one
 
@@ -39,7 +39,7 @@ def line_search(
     low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
     shrink, fine = torch.full_like(start, 0.5), torch.zeros_like(start, dtype=torch.bool)
     limit = value + rounding * value.abs()
-    for _ in range(_MAX_EVALUATIONS):
+    for _ in range(MAX_STEPS):
         ahead, slope, curvature = along(step)
         left = slope < 0
         fine = (slope.abs() <= _SEARCHED_SLOPE_LEFT * start.abs()) & ((ahead <= limit) | left)

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import NuisanceLoss
-from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, SLOPE_LEFT
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, MAX_STEPS, SLOPE_LEFT
 
 _EPS = torch.finfo(torch.float64).eps
-_MAX_STEPS = 100
 # relative change of the last step: it leaves about its square, and in the value the square of that
 _LAST_CHANGE = 1e-4
 
@@ -38,7 +37,7 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
 
     nuisance = start.expand(logits.shape[1], -1)
     gradient, hessian = sums(nuisance)
-    for _ in range(_MAX_STEPS):
+    for _ in range(MAX_STEPS):
         root = nuisance_root(hessian)
         step = -(root.mT @ (root @ gradient[..., None]))[..., 0]
         step *= (MAX_STEP_LOGITS / step.abs().amax(dim=1, keepdim=True)).clamp(max=1.0)

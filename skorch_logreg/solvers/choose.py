@@ -29,12 +29,11 @@ _EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 _ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
 # above, a joint Hessian of dense rows only follows a diagonal (1000 x 10,000 with a penalty of 5
-# times the number of columns: 2.2 times as fast)
-_DIAGONAL_PASSES = 25.0
-_EXACT_PASSES = 60.0  # as an exact Hessian of more than 500 columns
+# times the number of columns: 2.2 times as fast), and one of other rows has at most 500 columns
+_JOINT_PASSES = 25.0
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one
-_SAVING = 2.5
+SAVING = 2.5
 PROOF_RATE = 0.1  # contraction of the decrement by a step that confirms it
 # sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
@@ -180,15 +179,15 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             # with few rows, the mean curvature in their space is a quarter of the columns' number:
             # below a penalty of that number, 500 x 20,000 takes 2.7 times as long on a diagonal
             easy = exact.over_columns or bool(objective.reg_strength[0] >= side - 1)
-            begins = easy and joint.cost(1) > _DIAGONAL_PASSES
+            begins = easy and joint.cost(1) > _JOINT_PASSES
             return _diagonal(joint) if begins else joint
     is_wide = exact is not None and n < side
     if n_outputs > 1 and not is_wide and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _class_blocks(objective)
-        least = max(_SAVING * blocks.cost(1), FIRST_PASSES)
+        least = max(SAVING * blocks.cost(1), FIRST_PASSES)
         if joint is None or joint.cost(1) > least:
             return blocks
-    if joint is not None and (joint is not exact or joint.cost(1) <= _EXACT_PASSES or side <= 500):
+    if joint is not None and (joint is not exact or joint.cost(1) <= _JOINT_PASSES or side <= 500):
         return joint
     if n_outputs == 1 and _is_dense(objective):
         return _diagonal(None)
@@ -259,7 +258,7 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     n_rows = _sampled(objective, n_outputs * side)
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
-    if _SAVING * cost(1) > exact.cost(1):
+    if SAVING * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
     plan = exact

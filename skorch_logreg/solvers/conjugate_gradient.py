@@ -12,9 +12,9 @@ from skorch_logreg.objective import (
     penalty_diagonal,
     total_curvature,
 )
+from skorch_logreg.solvers.choose import PROOF_RATE
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
-_MAX_FORCING = 0.09  # largest squared relative residual; a third or three times as much is slower
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
@@ -60,7 +60,7 @@ def newton_direction(
     # squared relative residuals, not smaller than needed: of a step, smaller near the optimum until
     # the next point meets the goal, and of a decrement that may meet it
     least = 0.05 * goal / first.clamp(min=1e-300)
-    for_step = torch.maximum(ratio.sqrt(), least).clamp(max=_MAX_FORCING)
+    for_step = torch.maximum(ratio.sqrt(), least).clamp(max=PROOF_RATE)
     to_decide = torch.maximum((ratio.sqrt() * 0.1).clamp(max=0.01), least).clamp(max=0.25)
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)

@@ -11,7 +11,6 @@ from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.progress import ModelProgress, steps_left
 from skorch_logreg.solvers.smooth import (
-    GOAL_MARGIN,
     SmoothSolver,
     SmoothState,
     flattening,
@@ -101,7 +100,7 @@ def _doubted(before: Point, state: SmoothState) -> SmoothState:
     if not state.curvature.reads:
         seen = torch.maximum(inner(state.point.gradient, _two_loop(state)) / 2, seen)
     seen = seen * flattening(before, state.point)
-    near &= seen > GOAL_MARGIN * goal
+    near &= seen > goal
     damped = is_damped(state.curvature, state.solved, state.point, state.decrement, state.tol)
     trusted = state.trusted & ~near & ~damped
     # a proof that was refuted here is none at the next point

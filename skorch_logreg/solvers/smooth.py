@@ -29,7 +29,6 @@ from skorch_logreg.solvers.progress import ModelProgress
 
 # curvature relative to a factor's shift, above which rounding does not hide it
 MIN_CURVATURE_RATIO = 1e-4
-GOAL_MARGIN = 5.0  # largest accepted ratio of an estimated suboptimality to its goal
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def is_damped(
     near = decrement <= tol**2 * point.value
     if not any(near.tolist()):
         return near
-    allowed = MIN_CURVATURE_RATIO * max(GOAL_MARGIN * tol**2, ROUNDING_DISTANCE)
+    allowed = MIN_CURVATURE_RATIO * max(tol**2, ROUNDING_DISTANCE)
     return near & (curvature.damping(solved) > allowed * point.value)
 
 
@@ -206,7 +205,7 @@ def flattening(before: Point, after: Point) -> Tensor:
     ratio = (larger / end.clamp(min=0.0)).nan_to_num(1.0, torch.inf)
     ratio = ratio.clamp(1.0, 1 / MIN_CURVATURE_RATIO)
     # rounding dominates the values of a very short step
-    is_known = larger > GOAL_MARGIN * ROUNDING_DISTANCE * before.value
+    is_known = larger > ROUNDING_DISTANCE * before.value
     return torch.where(is_known, ratio, 1.0)
 
 
@@ -226,7 +225,7 @@ def _curvature_ratio(state: SmoothState, point: Point, solved: Tensor) -> Tensor
 def _unless_rounded(state: SmoothState, point: Point, ratio: Tensor) -> Tensor:
     """Return the ratios of `_curvature_ratio`, and 1 for steps whose slopes are rounding errors."""
     step, change = point.params - state.point.params, point.gradient - state.point.gradient
-    is_known = inner(step, change) > GOAL_MARGIN * ROUNDING_DISTANCE * state.point.value
+    is_known = inner(step, change) > ROUNDING_DISTANCE * state.point.value
     return torch.where(is_known, ratio, 1.0)
 
 

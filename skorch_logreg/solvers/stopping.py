@@ -32,8 +32,7 @@ from skorch_logreg.solvers.unbounded import (
 _STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
-_NEAR = 1e-2  # optimality below which a model that stopped is checked for an optimum at infinity
-_QUIET_NEAR = 1e-5  # optimality below which steps are checked for divergence to infinity
+_NEAR = 1e-2  # optimality below which models and steps are checked for an optimum at infinity
 _QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
 
 
@@ -183,7 +182,7 @@ class StoppingRule:
         is_open = state is not run.state and state.point.nuisance is None
         if not is_open or not self.proof or not any(self._free):
             return run.quiet
-        near = max(self.tol, _QUIET_NEAR)
+        near = max(self.tol, _NEAR)
         figures = zip(optimality(state), state.trusted.tolist(), strict=True)
         asked = [
             known is None and trusted and reached <= near and self._free[i]

@@ -5,20 +5,17 @@ import math
 import torch
 from torch import Tensor
 
+from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS
 from skorch_logreg.penalties.protocol import GroupTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
     MAX_STEPS,
-    SETTLED,
+    ROUNDING,
     Quadratic,
     solve,
 )
 
 _EPS = torch.finfo(torch.float64).eps
-_FALL = 0.9  # share of the least violation that a round leaves, unless it is idle
-_MAX_IDLE_ROUNDS = 4  # idle rounds in a row, after which what is left is rounding
-_SWEEPS = 8  # majorised steps of every group in a round
-_MANY_TOL = 1e-3  # share of the first violation to which it is solved then
 
 
 def minimise(quadratic: Quadratic, terms: GroupTerms, strength: Tensor) -> Tensor:
@@ -42,7 +39,7 @@ def _minimise(
     """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength sum_g |start_g + d_g|``.
 
     Newton's method among the groups that are not zero, where the objective is smooth, then a
-    few rounds of majorised steps group by group, which decide which groups are zero.  Both lower
+    majorised step of every group, which decides which groups are zero.  Both lower
     the objective, so that it ends; from a good start the groups are right at once.
 
     References
@@ -57,13 +54,15 @@ def _minimise(
     largest = [torch.linalg.eigvalsh(hessian[own][:, own])[-1] for own in members]
     curvatures = [curvature.clamp(min=1e-300) for curvature in largest]
     size = hessian.abs()
-    x, gradient, least, idle = start.clone(), slope, math.inf, 0
+    x, gradient, least = start.clone(), slope, math.inf
     first = _violation(gradient, x, strength, members)
-    goal = SETTLED * (strength + (hessian @ start - slope).abs())
+    goal = ROUNDING * (strength + (hessian @ start - slope).abs())
     # a start that meets the largest goal may be far from that of a group with smaller slopes
     if first > float(goal.max()):
-        goal = goal.max().clamp(min=_MANY_TOL * first if len(slope) > MANY else 0.0).expand(len(x))
-    for _ in range(10 * MAX_STEPS):
+        goal = (
+            goal.max().clamp(min=DECREASE_LEFT * first if len(slope) > MANY else 0.0).expand(len(x))
+        )
+    for _ in range(MAX_EPOCHS):
         # what rounding alone may leave of a condition
         slack = goal.clamp(min=_EPS * float((size @ step.abs() + slope.abs()).max()))
         for _ in members:
@@ -75,20 +74,18 @@ def _minimise(
                 break
         gradient = slope + hessian @ step
         left = _violation(gradient, x, strength, members, slack)
-        idle = 0 if left < _FALL * least else idle + 1
-        if left <= 1 or idle >= _MAX_IDLE_ROUNDS:
+        if left <= 1 or left >= least:
             break
-        least = min(least, left)
-        for _ in range(_SWEEPS):
-            for own, curvature in zip(members, curvatures, strict=True):
-                here = x[own]
-                ahead = here - gradient[own] / curvature
-                new = ahead * (1 - strength / (curvature * ahead.norm())).clamp(min=0.0)
-                if bool((new != here).any()):
-                    change = new - here
-                    gradient = torch.addmv(gradient, hessian[:, own], change)
-                    step[own] = torch.where(new == 0, -start[own], step[own] + change)
-                    x[own] = new
+        least = left
+        for own, curvature in zip(members, curvatures, strict=True):
+            here = x[own]
+            ahead = here - gradient[own] / curvature
+            new = ahead * (1 - strength / (curvature * ahead.norm())).clamp(min=0.0)
+            if bool((new != here).any()):
+                change = new - here
+                gradient = torch.addmv(gradient, hessian[:, own], change)
+                step[own] = torch.where(new == 0, -start[own], step[own] + change)
+                x[own] = new
     return step
 
 

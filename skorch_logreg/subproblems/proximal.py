@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.penalties.protocol import Penalty
-from skorch_logreg.subproblems.quadratic import MAX_STEPS, SINGULAR, Quadratic
+from skorch_logreg.subproblems.quadratic import MAX_STEPS, ROUNDING, Quadratic
 
 _EPS = torch.finfo(torch.float64).eps
 _GROWTH = 10.0  # ratio of successive proximal point steps; each is solved to a share of 1 / 10
@@ -157,7 +157,7 @@ class _Problem:
             before = left
             free, jacobian = self.jacobian(point, image, length)
             matrix = length * jacobian @ hessian[free][:, free] - jacobian
-            matrix.diagonal().add_(1.0 + SINGULAR)
+            matrix.diagonal().add_(1.0 + ROUNDING)
             move = image - x
             target, move[free] = move[free], 0.0
             target = target - length * (jacobian @ (hessian[free] @ move))

@@ -10,8 +10,7 @@ from torch import Tensor
 _EPS = torch.finfo(torch.float64).eps
 MAX_STEPS = 20  # maximum number of steps of an iteration that may fail
 MANY = 256  # coordinates, from which a problem is not solved to the last digit
-SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
-SINGULAR = 1e-14  # curvature relative to the largest one that may be rounding error
+ROUNDING = 1e-14  # curvature or slope relative to the largest one that may be rounding error
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def inverse_root(matrix: Tensor, slope: Tensor, rounding: float) -> Tensor:
     if not bool(matrix.isfinite().all()):
         return torch.full_like(matrix, torch.nan)
     values, vectors = torch.linalg.eigh(matrix)
-    least = max(SINGULAR, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
+    least = max(ROUNDING, len(slope) * _EPS) * values[-1].clamp(min=1e-280)
     taken = (values > least) | ((slope @ vectors).abs() > rounding)
     return vectors * torch.where(taken, values.clamp(min=least).rsqrt(), 0.0)
 
@@ -91,7 +90,7 @@ def solve(matrix: Tensor, rhs: Tensor) -> Tensor:
     scaled = matrix * scale[:, None] * scale
     if not bool(scaled.isfinite().all()):
         return torch.full_like(rhs, torch.nan)
-    shift = SINGULAR
+    shift = ROUNDING
     while True:
         damped = scaled.clone()
         damped.diagonal().add_(shift)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import options
 from skorch_logreg.inputs.arrays import to_tensor
-from skorch_logreg.inputs.rows import BLOCK_ELEMENTS, torch_dtype
+from skorch_logreg.inputs.rows import torch_dtype
 
 ACTIVATIONS = {
     "gelu": nn.GELU,

@@ -28,8 +28,8 @@ from skorch_logreg.solvers.unbounded import (
     recession_directions,
     separating_directions,
 )
+from skorch_logreg.subproblems.quadratic import MAX_STALLS
 
-_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
 _NEAR = 1e-2  # optimality below which models and steps are checked for an optimum at infinity
@@ -95,7 +95,7 @@ class StoppingRule:
         state = run.state
         exhausted = [
             Status.PRECISION
-            if stalls >= _STALLS
+            if stalls >= MAX_STALLS
             else Status.MAX_ITER
             if run.n_iter >= self.max_iter
             else None
@@ -328,7 +328,9 @@ def stuck_models(run: RunState, state: Any) -> list[bool | None]:
 
 def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int, ...]:
     """Count the steps without progress in a row of each model; see `stuck_models`."""
-    return tuple(_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True))
+    return tuple(
+        MAX_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)
+    )
 
 
 def _far_moves(objective: Objective, before: Point, point: Point) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS
 from skorch_logreg.penalties.protocol import GroupTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
+    MAX_STALLS,
     MAX_STEPS,
     ROUNDING,
     Quadratic,
@@ -54,14 +55,13 @@ def _minimise(
     largest = [torch.linalg.eigvalsh(hessian[own][:, own])[-1] for own in members]
     curvatures = [curvature.clamp(min=1e-300) for curvature in largest]
     size = hessian.abs()
-    x, gradient, least = start.clone(), slope, math.inf
+    x, gradient, least, idle = start.clone(), slope, math.inf, 0
     first = _violation(gradient, x, strength, members)
     goal = ROUNDING * (strength + (hessian @ start - slope).abs())
     # a start that meets the largest goal may be far from that of a group with smaller slopes
     if first > float(goal.max()):
-        goal = (
-            goal.max().clamp(min=DECREASE_LEFT * first if len(slope) > MANY else 0.0).expand(len(x))
-        )
+        most = DECREASE_LEFT * first if len(slope) > MANY else 0.0
+        goal = goal.max().clamp(min=most).expand(len(x))
     for _ in range(MAX_EPOCHS):
         # what rounding alone may leave of a condition
         slack = goal.clamp(min=_EPS * float((size @ step.abs() + slope.abs()).max()))
@@ -74,9 +74,10 @@ def _minimise(
                 break
         gradient = slope + hessian @ step
         left = _violation(gradient, x, strength, members, slack)
-        if left <= 1 or left >= least:
+        idle = 0 if left < least else idle + 1
+        if left <= 1 or idle >= MAX_STALLS:
             break
-        least = left
+        least = min(left, least)
         for own, curvature in zip(members, curvatures, strict=True):
             here = x[own]
             ahead = here - gradient[own] / curvature

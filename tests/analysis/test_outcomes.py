@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import statsmodels.api as sm
+import torch
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
@@ -19,6 +20,9 @@ from skorch_logreg import (
     firth,
     summary,
 )
+from skorch_logreg.analysis.jeffreys import JeffreysLikelihood
+from skorch_logreg.analysis.jeffreys_batch import JeffreysBatch
+from skorch_logreg.analysis.likelihood import maximise
 from skorch_logreg.exceptions import ParameterError
 
 FREE = TorchLogisticClassifier(C=np.inf, tol=1e-10)
@@ -207,6 +211,23 @@ def test_firth_of_outcomes_with_collinear_columns_is_refused():
     X, Y = outcomes(80)
     with pytest.raises(ValueError, match="collinear or constant: x3"):
         firth(np.column_stack([X, X[:, 0]]), Y)
+
+
+def test_firth_of_a_batch_needs_no_further_steps():
+    X, Y = outcomes()
+    y = Y[["a", "c"]].to_numpy().astype(int)
+    names, ones = list("xyz") + ["intercept"], np.ones(len(y))
+    likelihoods = [
+        JeffreysLikelihood.from_data(X, column == 1, ones, names, True) for column in y.T
+    ]
+    Z = torch.from_numpy(likelihoods[0].Z)
+    batch = JeffreysBatch(Z, torch.from_numpy(1.0 - 2.0 * y), torch.ones(len(y), 1))
+    theta, inverse, value = (found.numpy() for found in batch.maximise())
+    for k, likelihood in enumerate(likelihoods):
+        expected = maximise(likelihood, np.zeros(4), np.eye(4))
+        np.testing.assert_allclose(theta[k], expected, rtol=1e-8)
+        np.testing.assert_allclose(inverse[k], likelihood.covariance(expected), rtol=1e-8)
+        assert value[k] == pytest.approx(likelihood.value(expected), rel=1e-12)
 
 
 def test_firth_of_a_rare_outcome_takes_the_last_steps_alone():

@@ -22,6 +22,7 @@ from skorch_logreg.analysis.fitted_model import (
     FittedModel,
     check_names,
     dense_params,
+    group_index,
     ridge_of,
     unwrap_estimator,
 )
@@ -183,9 +184,10 @@ class Outcomes:
         constant = is_saturated(Params(params[..., :-1], params[..., -1])).numpy()
         spread[constant] = np.nan
         if covariance in ROBUST:
+            groups = None if groups is None else group_index(groups, self.X.shape[0])
             for outcome in np.flatnonzero(~np.isnan(spread).any(axis=(1, 2))).tolist():
                 fit, kept = self.fit_of(outcome)
-                own = None if groups is None else np.asarray(to_numpy(groups))[kept]
+                own = None if groups is None else groups[kept]
                 own_spread, df[outcome], n_samples[outcome] = estimated_covariance(
                     fit, covariance, own, is_frequency=is_frequency
                 )

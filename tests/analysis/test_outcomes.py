@@ -173,6 +173,8 @@ def test_refusals():
         summary(model, X, Y[["a", "b"]])
     with pytest.raises(ParameterError, match="l1_ratio=1.0"):
         summary(MultiLabel(TorchLogisticClassifier(l1_ratio=1.0)).fit(X, Y), X, Y)
+    with pytest.raises(ParameterError, match=r"groups has shape \(3,\)"):
+        summary(model, X, Y, covariance="cluster", groups=np.zeros(3))
     with pytest.raises(ParameterError, match="The outcome is 'd'"):
         summary(model, X, Y)["d"]
 

@@ -217,18 +217,19 @@ class LabelPrediction(export.ExportMixin):
         TorchLogisticClassifier(C=10.0)
         """
         check_is_fitted(self)
-        names = getattr(self, "label_names_", np.arange(self.n_labels_))
-        place = label if isinstance(label, Integral) else index_of(label, names, "label")
-        rows = slice(int(place), int(place) + 1)
+        numbers = np.arange(self.n_labels_)
+        names = numbers if isinstance(label, Integral) else getattr(self, "label_names_", numbers)
+        place = index_of(label, names, "label")
+        rows = slice(place, place + 1)
         given, shared = self._template(), TorchLogisticClassifier().get_params(deep=False)
         found = {
             name: value for name, value in given.get_params(deep=False).items() if name in shared
         }
-        found |= self._own_parameters(int(place))
+        found |= self._own_parameters(place)
         ridge: Any = given.penalty
         center: Any = getattr(ridge, "center", None)
         if np.ndim(center) == 2 and np.shape(center)[0] > 1:
-            found["penalty"] = replace(ridge, center=to_dense_numpy(center)[int(place)])
+            found["penalty"] = replace(ridge, center=to_dense_numpy(center)[place])
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
         model = TorchLogisticClassifier(**found | {"threshold": float(thresholds[rows])})
         fitted = {

@@ -754,5 +754,6 @@ def test_the_estimator_of_a_label():
             np.testing.assert_array_equal(found.predict(X), model.predict(X)[:, place])
             assert found.converged_
             assert found.optimality_ == model.optimality_[place]
-    with pytest.raises(ParameterError, match="label is 'd'"):
-        model.label_estimator("d")
+    for unknown in ("d", 3, -1):
+        with pytest.raises(ParameterError, match=f"label is {unknown!r}"):
+            model.label_estimator(unknown)

@@ -5,6 +5,7 @@ from skorch_logreg.objective.duality import (
     duality_gap_nearby,
     feasible_gradient,
     gap_beyond_rounding,
+    gap_rounding,
     gradient_rounding,
     penalty_gap,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "duality_gap_nearby",
     "feasible_gradient",
     "gap_beyond_rounding",
+    "gap_rounding",
     "gradient_rounding",
     "hessian_product",
     "inner",

@@ -160,13 +160,19 @@ def penalty_gap(
 def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
     """Return the duality gap (m,) minus the rounding error of a gap of zero.
 
-    The gap is linear in the error of the gradient, which is multiplied by the coefficients.  If
-    the penalty of a column is below the error of its gradient, it would dominate the gap.
+    If the penalty of a column is below the error of its gradient, it would dominate the gap.
     """
     error = gradient_rounding(objective, point)
+    return (duality_gap(objective, point, error) - gap_rounding(point, error)).clamp(min=0.0)
+
+
+def gap_rounding(point: Point, error: Tensor) -> Tensor:
+    """Return the rounding error (m,) of a duality gap of zero from that of gradients (m,).
+
+    The gap is linear in the error of the gradient, which is multiplied by the coefficients.
+    """
     weights = point.params[..., :-1].abs().sum(dim=(1, 2))
-    rounding = _SUM_ROUNDING * point.value.abs() + 8 * error * weights
-    return (duality_gap(objective, point, error) - rounding).clamp(min=0.0)
+    return _SUM_ROUNDING * point.value.abs() + 8 * error * weights
 
 
 def gradient_rounding(objective: Objective, point: Point) -> Tensor:

@@ -17,6 +17,8 @@ from skorch_logreg.objective import (
     Objective,
     Point,
     duality_gap,
+    gap_rounding,
+    gradient_rounding,
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
@@ -115,7 +117,7 @@ class StoppingRule:
                 value[i] = max(value[i], torch.finfo(torch.float64).tiny)
                 status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i] / value[i])
             elif converged[i] and (hidden := self._hidden_by_rounding(run, i)):
-                status[i], reached[i] = Status.PRECISION, math.sqrt(hidden)
+                status[i], reached[i] = exhausted[i], math.sqrt(hidden)
         return status, directions
 
     def after_step(
@@ -211,7 +213,8 @@ class StoppingRule:
         objective, point = run.objective.select(index), run.state.point.select(index)
         goal, gap = max(self.tol**2, ROUNDING_DISTANCE), 1.0
         if bool(objective.penalty.coercive(objective.reg_strength)):
-            if self.tol**2 >= ROUNDING_DISTANCE:
+            error = gap_rounding(point, gradient_rounding(objective, point))
+            if bool(error <= self.tol**2 * point.value):
                 return 0.0
             gap = float(duality_gap(objective, point) / point.value)
         small = gap <= max(MAX_EXCESS * self.tol**2, ROUNDING_DISTANCE)

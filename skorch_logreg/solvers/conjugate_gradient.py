@@ -15,6 +15,8 @@ from skorch_logreg.objective import (
 from skorch_logreg.solvers.choose import PROOF_RATE
 
 _MAX_PRODUCTS = 400  # maximum number of Hessian products
+# products over which the contraction is measured: the first ones are faster than the last
+_RECENT = 4
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
@@ -65,7 +67,8 @@ def newton_direction(
     if min_curvature_ratio < 1:
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = total = torch.zeros_like(rz)
-    for count in range(1, _MAX_PRODUCTS + 1):
+    recent: list[Tensor] = []  # squared residuals
+    for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
         hidden = (rounding * search.abs().sum(dim=-1).square()).sum(dim=-1)
@@ -79,10 +82,11 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
+        recent = [*recent[1 - _RECENT :], rz]
         decrement = decrement + step * rz / 2
         z = _preconditioned(curvature, residual)
         fresh = inner(residual, z)
-        contraction = (fresh / first).clamp(0.0, 1.0) ** (1 / count)
+        contraction = (fresh / recent[0]).clamp(0.0, 1.0) ** (1 / len(recent))
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         total = decrement + torch.minimum(missing, decrement)
         forcing = torch.where(decrement > goal, for_step, to_decide)

@@ -28,11 +28,12 @@ from skorch_logreg.solvers.quadratic import (
     reads_columns,
 )
 from skorch_logreg.subproblems import Quadratic, minimise
-from skorch_logreg.subproblems.quadratic import MANY, MAX_STEPS
+from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 _ENTRY_MARGIN = 0.05  # relative distance from the entry condition at which others enter as well
 _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
+_ALL_COORDINATES = 1000  # of a problem without a gap, that is solved as a whole
 _COPY_RATIO = 8  # cost of reading a row, in numbers per column of a set, from which it is copied
 _GAP_SHARE = 0.5  # of a requested gap, where the rest is for other columns, or that steps may leave
 _SHORT_STEP = 0.1  # share of a step below which the Hessian's curvature is much too low
@@ -309,7 +310,9 @@ def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
 def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor:
     """Select the coefficients (K, p) of the working set of one model, as a mask."""
     coef = point.params[0, :, :-1]
-    if coef.numel() <= MANY and not bool(objective.penalty.coercive(objective.reg_strength)):
+    if coef.numel() <= _ALL_COORDINATES and not bool(
+        objective.penalty.coercive(objective.reg_strength)
+    ):
         # no gap would show what the coefficients left out could add to a step of the others
         return torch.ones_like(coef, dtype=torch.bool)
     active = coef != 0

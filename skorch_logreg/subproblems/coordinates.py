@@ -12,7 +12,7 @@ from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
     MAX_STEPS,
-    ROUNDING,
+    SETTLED,
     Quadratic,
     inverse_root,
     solve,
@@ -194,7 +194,7 @@ class _Corners:
             low, high = self.terms.subgradients(x)
             up, down = -(slope + image) - high, low + slope + image
             violation = torch.where(free, 0.0, torch.maximum(up, down))
-            freed = violation > ROUNDING * (slope - hessian @ start).abs().max()
+            freed = violation > SETTLED * (slope - hessian @ start).abs().max()
             if not bool(freed.any()):
                 break
             free = free | freed

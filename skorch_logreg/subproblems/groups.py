@@ -11,7 +11,7 @@ from skorch_logreg.subproblems.quadratic import (
     MANY,
     MAX_STALLS,
     MAX_STEPS,
-    ROUNDING,
+    SETTLED,
     Quadratic,
     solve,
 )
@@ -57,7 +57,7 @@ def _minimise(
     size = hessian.abs()
     x, gradient, least, idle = start.clone(), slope, math.inf, 0
     first = _violation(gradient, x, strength, members)
-    goal = ROUNDING * (strength + (hessian @ start - slope).abs())
+    goal = SETTLED * (strength + (hessian @ start - slope).abs())
     # a start that meets the largest goal may be far from that of a group with smaller slopes
     if first > float(goal.max()):
         most = DECREASE_LEFT * first if len(slope) > MANY else 0.0

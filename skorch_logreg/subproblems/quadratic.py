@@ -11,7 +11,8 @@ _EPS = torch.finfo(torch.float64).eps
 MAX_STEPS = 20  # maximum number of steps of an iteration that may fail
 MAX_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 MANY = 256  # coordinates, from which a problem is not solved to the last digit
-ROUNDING = 1e-14  # curvature or slope relative to the largest one that may be rounding error
+ROUNDING = 1e-14  # curvature relative to the largest one that may be rounding error
+SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
 
 
 @dataclass(frozen=True)

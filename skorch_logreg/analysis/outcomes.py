@@ -169,7 +169,7 @@ class Outcomes:
         yield from np.array_split(np.arange(n_outcomes), -(-n_outcomes // at_once))
 
     def inference(self, covariance: str, groups: Any, *, is_frequency: bool) -> dict[str, Any]:
-        """Compute the attributes of `OutcomeInference`, of which options are left out."""
+        """Compute the attributes of `OutcomeInference`, except its options."""
         n_outcomes, side = self.params.shape
         n_params = side if self.fit_intercept else side - 1
         parts = [self._sums(part) for part in self.batches()]

@@ -197,7 +197,7 @@ def logit(
     ----------
     formula : str
         Outcome and terms, such as ``"sick ~ age * C(drug)"``; see `FormulaFeatures`. With ``0 +``
-        or ``- 1`` there is no intercept.
+        or ``- 1`` the model has no intercept.
     data : data frame
         Rows with the columns of the formula.
     C : float, default=inf
@@ -263,7 +263,8 @@ def _parse(formula: str) -> tuple[Any, str | None]:
     try:
         found = formulaic.Formula(formula)
     except formulaic.errors.FormulaicError as error:
-        raise ParameterError(f"formula={formula!r} cannot be read: {error}") from error
+        reason = str(error).splitlines()[0]  # the others mark the place with colours
+        raise ParameterError(f"formula={formula!r} cannot be read: {reason}") from error
     if not hasattr(found, "lhs"):
         return found, None
     return found.rhs, formula.partition("~")[0].strip().strip("`")

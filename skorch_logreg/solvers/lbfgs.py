@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS
+from skorch_logreg.solvers.choose import MAX_STORED_NUMBERS, CurvaturePlan
 from skorch_logreg.solvers.descent import take_step
 from skorch_logreg.solvers.progress import ModelProgress, steps_left
 from skorch_logreg.solvers.smooth import (
@@ -126,9 +126,8 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
         for i, model in enumerate(progress)
         if model.decrement_ratio > 1
         and not (model.has_newton_direction or model.plan.follows_points)
-        # the first steps on an adaptive or partial curvature are always slow
-        and model.age
-        >= (_FIRST_STEPS if model.plan.is_adaptive or not model.plan.proof_rate else 1)
+        # the first steps on an adaptive or partial curvature are always slow, unless they vanish
+        and (model.age >= (_FIRST_STEPS if _is_slow_at_first(model.plan) else 1) or model.rate == 1)
     ]
     stale = [i for i in candidates if _is_stale(progress[i], len(candidates))]
     if not stale:
@@ -138,6 +137,10 @@ def _stale_models(progress: Sequence[ModelProgress]) -> list[int]:
     own = [i for i in stale if not progress[i].plan.is_adaptive]
     others = [i for i in stale if progress[i].plan.is_adaptive]
     return own + others[: n_models_left(progress, plan)]
+
+
+def _is_slow_at_first(plan: CurvaturePlan) -> bool:
+    return plan.is_adaptive or not plan.proof_rate
 
 
 def _is_stale(model: ModelProgress, n_models: int) -> bool:

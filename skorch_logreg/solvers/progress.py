@@ -74,6 +74,8 @@ class ModelProgress:
         # geometric mean; steps on a partial curvature differ more
         past = min(self.age, 1 if self.plan.proof_rate else 3)
         rate = (max(self.rate, 1e-8) ** past * latest) ** (1 / (past + 1))
+        if contraction == 1.0:  # the step was of length zero: the next one would be as well
+            rate = 1.0
         return ModelProgress(
             self.plan, self.age + 1, rate, decrement_ratio, proven, lost, self.uses_newton_cg
         )

@@ -50,6 +50,8 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
     (impute it first), a level that `fit` has not seen, a value beyond the knots
     of ``bs(x, 4)``, for which ``bs(x, 4, extrapolation="extend")`` is another choice.
 
+    A fitted one can be pickled, but skops cannot write formulaic's terms.
+
     Examples
     --------
     >>> import pandas as pd

@@ -27,7 +27,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(c_int64, c_int64, *(c_void_p,) * 5),
     ),
     "dense_multinomial_newton": (
-        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
+        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int),
         *(c_int64, c_int64, c_int64, *(c_void_p,) * 5),
     ),
     "dense_gram": (*_DENSE, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p, c_void_p),

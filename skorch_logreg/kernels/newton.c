@@ -187,8 +187,8 @@ INNER double product(const matrix_t *m, int is_float, int by_column, int transpo
 EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const int64_t *class_of,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
-    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
-    int64_t n_outputs, int64_t side, int64_t tile, double *logits, double *sums, double *factor,
+    const double *params, const double *ridge, double shift, int fit_intercept, int64_t n_outputs,
+    int64_t side, int64_t tile, double *logits, double *sums, double *factor,
     double *ends, double *buffer)
 {
     int64_t size = n_columns + 1, n = n_rows, i, k, l;
@@ -239,10 +239,7 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
             for (i = 0; i < n; i++)
                 root[i] = sqrt(weight[i * weight_stride] * e[k * n + i] * e[l * n + i]) / total[i];
             memset(gram, 0, sizeof(double) * (size_t)(side * side));
-            if (is_rough)
-                DISPATCH(gram_float, 0, n_columns, root, side, tile, (float *)panels, gram);
-            else
-                DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, gram);
+            DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, gram);
             add_pair(k, l, size, n_outputs, gram, side, factor);
         }
     add_mean_class(size, n_outputs, factor);

@@ -205,7 +205,7 @@ def newton_step(
         Relative shift of the diagonal of the Hessian.
     fit_intercept : bool
     is_rough : bool
-        Whether the Hessian has float32 products, which take half the time.
+        Whether the Hessian of one output has float32 products, which take half the time.
 
     Returns
     -------
@@ -232,7 +232,7 @@ def newton_step(
     if not is_logistic:
         stride, n_sums = size, 3
         n_buffer = (n_outputs + 4) * n_rows + padded * (tile + padded + 1) + size
-    shape = (padded, tile) if is_logistic else (n_outputs, padded, tile)
+    shape = (is_rough if is_logistic else n_outputs, padded, tile)
     buffer = params.new_empty(n_buffer)
     # one array of zeros: the matrix, the sums and the ends
     zeros = params.new_zeros(stride * stride + n_sums * size + 2)
@@ -241,7 +241,7 @@ def newton_step(
         y,
         *factor,
         *((None, None) if units is None else (unit.data_ptr() for unit in units)),
-        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, is_rough, *shape),
+        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, *shape),
         *(array.data_ptr() for array in (logits, sums, gram, ends, buffer)),
     )
     if not found:

@@ -78,7 +78,9 @@ class NewtonCholesky(Resumable):
     def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
         """Return the state at given parameters."""
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
-        state = _compiled_at(objective, params, tol, plan, is_rough=tol < 1)
+        # with several classes, weights and repeated rows would not lead to the same steps
+        is_rough = tol < 1 and objective.loss.n_outputs == 1
+        state = _compiled_at(objective, params, tol, plan, is_rough)
         return state or _at(objective, objective.evaluate(params), tol, plan)
 
     def step(self, objective: Objective, state: NewtonState) -> NewtonState:

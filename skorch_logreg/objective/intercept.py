@@ -72,6 +72,8 @@ def best_shift(terms: Terms, shift: Tensor) -> Tensor:
         if bool((near | ~open_).all()):
             return shift + step
         step = step * (MAX_STEP_LOGITS / length).clamp(max=1.0)[:, None]
+        if step.shape[-1] > 1:  # a search would follow the rounding of the slope of a constant
+            step = step - step.mean(dim=-1, keepdim=True)
         moved, *found = _search(terms, shift, step, (gradient * step).sum(dim=-1))
         if torch.equal(moved, shift):
             return shift
@@ -104,7 +106,7 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
     The latter also where a short step leaves most of the gradient: if all rows give a class a
     probability near zero, its curvature vanishes, but with smoothed labels not its gradient.
     """
-    step = _without_mean(-(outputs_inverse(hessian) @ gradient[..., None])[..., 0])
+    step = -(outputs_inverse(hessian) @ gradient[..., None])[..., 0]
     flat = gradient + (hessian @ step[..., None])[..., 0]
     sizes = (each.abs().amax(dim=-1, keepdim=True) for each in (step, flat, gradient))
     length, left, most = sizes
@@ -114,15 +116,7 @@ def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
         return step
     slope = torch.where(is_flat, flat, gradient)
     steepest = -slope * (MAX_STEP_LOGITS / slope.abs().amax(dim=-1, keepdim=True).clamp(min=1e-300))
-    return torch.where(falls.all(dim=-1, keepdim=True), step, _without_mean(steepest))
-
-
-def _without_mean(step: Tensor) -> Tensor:
-    """Remove the mean over several classes: it changes nothing.
-
-    Its slope is rounding error, which a line search would follow without end.
-    """
-    return step - step.mean(dim=-1, keepdim=True) if step.shape[-1] > 1 else step
+    return torch.where(falls.all(dim=-1, keepdim=True), step, steepest)
 
 
 def outputs_inverse(hessian: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from skorch_logreg.solvers import Outcome, Status
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
 _MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
+_MAX_ADDED_SHARE = 0.1  # share of the gap that may be added without evaluating the objective
 
 
 def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
@@ -54,7 +55,7 @@ def stored_gap(
     at any point.  Rounding does not change the sign of a coefficient, so
     ``F* <= F + t g'd + t^2 q / 2`` for steps t up to millions, and the minimum over t bounds the
     slope: ``|g'd| <= sqrt(2 q (F - F*))``.  The objective increases by at most that plus
-    ``q / 2``.  If this more than doubles the gap, or if constraints limit t, the
+    ``q / 2``.  If this adds more than a tenth to the gap, or if constraints limit t, the
     objective is evaluated in one pass over X.
     """
     found, value = outcome.params, outcome.value
@@ -73,7 +74,7 @@ def stored_gap(
     ridge = objective.reg_strength * objective.penalty.value(whole)
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * torch.maximum(value, ridge)
     grown = (2 * q * gap * value).sqrt() + q / 2
-    small = grown <= (gap + VALUE_ROUNDING) * value
+    small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
     bounded = outcome.duality_gap.isfinite()
     converged = [how is Status.CONVERGED for how in outcome.status]
     counts = bounded | torch.tensor(converged, device=bounded.device)

@@ -147,7 +147,7 @@ class StoppingRule:
         none = (0.0,) * len(run.models)
         if state is run.state:  # the step overflowed
             return state, run.missed
-        if not self.proof or min(optimality(state)) > self.tol:
+        if not self.proof:
             return state, none
         if not penalty.smooth:
             # a gap shows what is left, unless its own rounding is more than that
@@ -159,6 +159,8 @@ class StoppingRule:
             fall = (run.state.point.value - point.value) / MAX_EXCESS
             missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
             return state, tuple(torch.where(bounded, 0.0, missed).tolist())
+        if min(optimality(state)) > self.tol:
+            return state, none
         farthest, left = _far_moves(objective, run.state.point, point)
         if not bool(farthest.any()):
             return state, none

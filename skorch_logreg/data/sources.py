@@ -23,8 +23,8 @@ class _OnDisk:
         """Raise an error that names the classes that accept chunks."""
         raise TypeError(
             f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier, "
-            "TorchLogisticClassifierCV and MultiLabel take; all else needs rows in memory: pass an "
-            "array, or "
+            "TorchLogisticClassifierCV, MultiLabel and their searches take; all else needs rows in "
+            "memory: pass an array, or "
             "np.concatenate([X.chunk(i) for i in range(len(X))])."
         )
 

@@ -1,6 +1,8 @@
 """Dask collections as input of `fit`, and lazy predictions for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from operator import attrgetter
 from typing import Any
@@ -10,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skorch_logreg.data import DaskParts
 from skorch_logreg.inputs.chunks import PartitionedRows, check_features
+
+_COMPUTES: ContextVar[bool] = ContextVar("computes", default=False)
 
 
 def is_dask(X: Any) -> bool:
@@ -38,13 +42,29 @@ def partitioned_rows(X: Any) -> PartitionedRows:
 
 
 def lazy_for_dask(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Make a prediction method return a lazy Dask array, block by block, for Dask input."""
+    """Make a prediction method return a Dask array, block by block, for Dask input.
+
+    It is lazy unless `computed_predictions` is in effect.
+    """
 
     @wraps(method)
     def predict(self: Any, X: Any) -> Any:
-        return _predict_lazily(self, method.__name__, X) if is_dask(X) else method(self, X)
+        if not is_dask(X):
+            return method(self, X)
+        found = _predict_lazily(self, method.__name__, X)
+        return found.compute() if _COMPUTES.get() else found
 
     return predict
+
+
+@contextmanager
+def computed_predictions() -> Iterator[None]:
+    """Compute the predictions for Dask input inside this context, for scorers."""
+    token = _COMPUTES.set(True)
+    try:
+        yield
+    finally:
+        _COMPUTES.reset(token)
 
 
 def _predict_lazily(model: Any, name: str, X: Any) -> Any:

@@ -20,6 +20,19 @@ def is_out_of_core(X: Any) -> bool:
     return isinstance(X, PartitionedRows) or is_dask(X) or is_chunked(X)
 
 
+def check_options(chosen: Options, device: torch.device | None) -> None:
+    """Raise an error if the solver or the device needs rows in memory."""
+    if chosen.trains:
+        raise ParameterError(
+            f"solver={chosen.solver!r} takes mini-batches, which rows elsewhere do not give; pass "
+            "a DataLoader of torch, or choose another solver."
+        )
+    if chosen.is_liblinear:
+        raise ParameterError("solver='liblinear' needs rows in memory; choose another solver.")
+    if device is not None and device.type != "cpu":
+        raise ParameterError(f"device={str(device)!r} takes rows in memory; leave device=None.")
+
+
 def prepare(
     model: Any,
     X: Any,
@@ -31,18 +44,9 @@ def prepare(
 ) -> OutOfCoreRows:
     """Prepare out-of-core rows with ``n_samples`` labels for a fit.
 
-    The model's feature attributes are set if ``reset``, or else checked. A ParameterError is raised
-    if the solver or the device needs rows in memory.
+    The model's feature attributes are set if ``reset``, or else checked.
     """
-    if chosen.trains:
-        raise ParameterError(
-            f"solver={chosen.solver!r} takes mini-batches, which rows elsewhere do not give; pass "
-            "a DataLoader of torch, or choose another solver."
-        )
-    if chosen.is_liblinear:
-        raise ParameterError("solver='liblinear' needs rows in memory; choose another solver.")
-    if device is not None and device.type != "cpu":
-        raise ParameterError(f"device={str(device)!r} takes rows in memory; leave device=None.")
+    check_options(chosen, device)
     rows = X
     if not isinstance(X, PartitionedRows):
         rows = partitioned_rows(X) if is_dask(X) else ChunkedRows(X, n_samples)
@@ -78,10 +82,18 @@ def rows_for_splitter(X: Any) -> Any:
     return np.empty((X.shape[0], 0)) if isinstance(X, OutOfCoreRows) else X
 
 
+def scorer_error(scoring: Any) -> ParameterError:
+    """Return the error for a scorer that needs more than predictions."""
+    return ParameterError(
+        f"scoring={scoring!r} is called with rows, and these are elsewhere; name a metric of "
+        "scikit-learn, or pass make_scorer(metric)."
+    )
+
+
 def require_in_memory(X: Any, what: str) -> None:
     """Raise an error for rows that are not in memory."""
     if is_out_of_core(X):
         raise ParameterError(
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
-            "TorchLogisticClassifierCV and MultiLabel fit rows that are elsewhere."
+            "TorchLogisticClassifierCV, MultiLabel and their searches fit rows that are elsewhere."
         )

@@ -13,9 +13,8 @@ from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils.validation import _check_method_params
 from torch import Tensor
 
-from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
-from skorch_logreg.inputs.out_of_core import OutOfCoreRows
+from skorch_logreg.inputs.out_of_core import OutOfCoreRows, scorer_error
 from skorch_logreg.objective import Params
 from skorch_logreg.scoring.fast import fast_scores, metric_name
 from skorch_logreg.scoring.fold_rows import FoldRows
@@ -176,10 +175,7 @@ class HeldOutScorer:
         """
         if isinstance(self.X, OutOfCoreRows):
             if not hasattr(self._scorer, "_score_func"):
-                raise ParameterError(
-                    f"scoring={self.scoring!r} is called with rows, and these are elsewhere; name "
-                    "a metric of scikit-learn, or pass make_scorer(metric)."
-                )
+                raise scorer_error(self.scoring)
             return np.empty((len(rows), 0))
         if isinstance(self.X, Tensor):
             return self.X[torch.from_numpy(rows).to(self.X.device)]

@@ -7,7 +7,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, make_scorer
 
 from skorch_logreg import (
-    BatchedGridSearchCV,
     MultiLabel,
     NeuralLogisticClassifier,
     TorchLogisticClassifier,
@@ -146,7 +145,6 @@ def test_a_killed_fit_goes_on_to_the_same_bits(wrap, make, options, tmp_path, mo
 @pytest.mark.parametrize(
     "fit",
     [
-        BatchedGridSearchCV(TorchLogisticClassifier(), {"C": [0.1, 1.0]}).fit,
         NeuralLogisticClassifier().fit,
         MultiLabel(NeuralLogisticClassifier()).fit,
         TorchLogisticClassifier().partial_fit,

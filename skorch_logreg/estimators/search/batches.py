@@ -17,12 +17,18 @@ from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, attributes
 from skorch_logreg.estimators.prediction import _affine
-from skorch_logreg.estimators.search.candidates import Candidate, identity_key
+from skorch_logreg.estimators.search.candidates import (
+    Candidate,
+    NotBatchedError,
+    OnError,
+    identity_key,
+)
 from skorch_logreg.estimators.search.results import FitOutcome
 from skorch_logreg.fitting.batch import BatchFitter, Models, classes_shown
 from skorch_logreg.inputs import weights
-from skorch_logreg.inputs.arrays import ArrayNamespace
-from skorch_logreg.inputs.options import Options, resolve
+from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.options import Options, check_threshold_classes, resolve
+from skorch_logreg.inputs.out_of_core import OutOfCoreRows
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.scoring import FoldRows
@@ -61,13 +67,15 @@ class FoldData:
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
-        n_labels = 1
-        if type(final) is MultiLabel:
-            estimator = validation.checked_estimator(final)
+        n_labels, is_multilabel = 1, type(final) is MultiLabel
+        estimator = validation.checked_estimator(final) if is_multilabel else final
+        chosen = Options.of(1.0, 0.0, estimator.solver)  # without what candidates have of their own
+        if is_multilabel:
+            fit_params["resolved"] = chosen
             inputs = validation.validate_labels(final, estimator, X, y, sample_weight, **fit_params)
             n_labels = inputs.labels.n_labels
         else:
-            inputs = validate(X, y, sample_weight, model=final, **fit_params)
+            inputs = validate(X, y, sample_weight, model=final, chosen=chosen, **fit_params)
         fold_weight = counts
         if fold_weight is None:
             fold_weight = torch.ones(inputs.X.shape[0], 1, dtype=torch.float64)
@@ -127,6 +135,11 @@ class CandidateBatch:
         return [(n, each) for n, own in enumerate(self.settings) for each in own.candidates]
 
     @property
+    def is_multilabel(self) -> bool:
+        """True if the candidates are `MultiLabel`."""
+        return type(self.settings[0].candidates[0].model) is MultiLabel
+
+    @property
     def problem(self) -> Problem:
         """Problem of each model."""
         return self.settings[0].targets.problem
@@ -151,7 +164,8 @@ class CandidateBatch:
         if not len(self.solution.logits):
             return None
         if X_test is None:
-            logits = rows.take(self.solution.logits)
+            taken = rows.take(self.solution.logits[0:])  # slicing collects out-of-core rows
+            logits = taken.reshape(len(taken), len(self.settings), -1)
         elif part == "train":
             logits = self.solution.logits
         else:
@@ -166,28 +180,46 @@ class CandidateBatch:
         """Return a candidate's model, by fold and setting, with the logits of X if known."""
         number = place[0] * len(self.settings) + place[1]
         solution, labels = self.solution, self.fold_data.inputs.labels
-        if logits is None:
-            n_labels, model = self.fold_data.n_labels, copy(candidate.model)
-            fits = solution.take(torch.arange(n_labels) + number * n_labels)
-            fitted = attributes(self.problem, fits) | self.fold_data.feature_attributes
-            model._set_fitted(fitted, labels)
-            return model
-        fitted = {
-            **self.fold_data.feature_attributes,
-            "classes_": labels.classes,
-            **self.problem.fitted(solution.params, number),
-            "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
-            **certificate.attributes(solution, number),
-        }
-        own = logits[:, place[1]].contiguous()
-        return CachedLogitsClassifier.of(candidate.model, fitted, X, own)
+        if logits is not None and not self.is_multilabel:
+            fitted = {
+                **self.fold_data.feature_attributes,
+                "classes_": labels.classes,
+                **self.problem.fitted(solution.params, number),
+                "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
+                **certificate.attributes(solution, number),
+            }
+            own = logits[:, place[1]].contiguous()
+            return CachedLogitsClassifier.of(candidate.model, fitted, X, own)
+        n_labels, model = self.fold_data.n_labels, copy(candidate.model)
+        fits = replace(solution, logits=solution.logits[:0])
+        fits = fits.take(torch.arange(n_labels) + number * n_labels)
+        fitted = attributes(self.problem, fits) | self.fold_data.feature_attributes
+        if logits is not None:
+            model = _CachedLogitsMultiLabel(**model.get_params(deep=False))
+            fitted["_cached"] = logits[:, place[1]]
+        model._set_fitted(fitted, labels)
+        return model
 
 
-def solve_batches(candidates: Sequence[Candidate], fold_data: FoldData) -> Iterator[CandidateBatch]:
+class _CachedLogitsMultiLabel(MultiLabel):
+    """Fitted model with cached logits (n_rows, n_labels) of the only rows that it predicts."""
+
+    _cached: Tensor
+
+    def _rows(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
+        return self._cached, NUMPY
+
+    def _compute_logits(self, X: Tensor) -> Tensor:
+        return X.clone()  # which predictions overwrite
+
+
+def solve_batches(
+    candidates: Sequence[Candidate], fold_data: FoldData, on_error: OnError
+) -> Iterator[CandidateBatch]:
     """Solve candidates for all folds and yield a batch per penalty, or more if memory requires.
 
     Candidates that cannot be batched are skipped, as are those of a solve that raises an exception
-    of any type; they are then fitted individually.
+    of any type; ``on_error`` is called for them.
     """
     targets: dict[Any, FoldTargets] = {}
     by_penalty: dict[Any, dict[Any, Setting]] = defaultdict(dict)
@@ -200,14 +232,15 @@ def solve_batches(candidates: Sequence[Candidate], fold_data: FoldData) -> Itera
             if shared not in targets:
                 of_model = _label_targets if type(model) is MultiLabel else _class_targets
                 targets[shared] = of_model(fold_data, model, estimator, options)
-        except Exception:  # the individual fits report it
+        except Exception as error:
+            on_error([candidate.index], error)
             continue
         settings, key = by_penalty[penalty], (shared, *C.tolist())
         if key not in settings:
             settings[key] = Setting([], estimator, C, targets[shared])
         settings[key].candidates.append(candidate)
     for settings in by_penalty.values():
-        yield from _solve(list(settings.values()), fold_data)
+        yield from _solve(list(settings.values()), fold_data, on_error)
 
 
 def _resolve(model: Any, labels: Any) -> tuple[Any, Options, Tensor]:
@@ -219,8 +252,7 @@ def _resolve(model: Any, labels: Any) -> tuple[Any, Options, Tensor]:
         C = validation.c_per_label(model.C, estimator, options, labels.n_labels)
         return estimator, options, C
     options = resolve(model)
-    if labels.n_classes > 2 and (model.threshold != 0.5 or options.is_liblinear):
-        raise ValueError("Such a model is for two classes.")
+    check_threshold_classes(model.threshold, labels.n_classes)
     return model, options, torch.tensor([options.C], dtype=torch.float64)
 
 
@@ -231,7 +263,7 @@ def _class_targets(data: FoldData, model: Any, estimator: Any, options: Options)
     if model.class_weight is not None:
         weight = weights.with_class_weight(model.class_weight, labels, weight)
     if not classes_shown(labels.index, weight, labels.n_classes).all():
-        raise ValueError("A fold lacks a class: it is another model then.")
+        raise NotBatchedError("A fold lacks a class: it is another model then.")
 
     def fitter(columns: Columns) -> BatchFitter:
         design = problem.design(inputs.X, inputs.device)
@@ -252,7 +284,7 @@ def _label_targets(data: FoldData, model: Any, estimator: Any, options: Options)
     ]
     constant = np.concatenate([problem.constant for problem in problems])
     if labels.is_column and constant.any():
-        raise ValueError("A fold lacks a class: it is another model then.")
+        raise NotBatchedError("A fold lacks a class: it is another model then.")
 
     def columns(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         fold, label = np.divmod(numbers, labels.n_labels)
@@ -263,7 +295,9 @@ def _label_targets(data: FoldData, model: Any, estimator: Any, options: Options)
     return FoldTargets(columns, problems[0].fitter, problems[0].problem, constant)
 
 
-def _solve(settings: list[Setting], fold_data: FoldData) -> Iterator[CandidateBatch]:
+def _solve(
+    settings: list[Setting], fold_data: FoldData, on_error: OnError
+) -> Iterator[CandidateBatch]:
     """Solve settings of one penalty."""
     n_labels, n_columns = fold_data.n_labels, fold_data.n_folds * fold_data.n_labels
     distinct = list({id(setting.targets): setting.targets for setting in settings}.values())
@@ -275,13 +309,15 @@ def _solve(settings: list[Setting], fold_data: FoldData) -> Iterator[CandidateBa
         common = len(parts) == 1 or targets[0].ndim == 1
         return targets[0] if common else torch.cat(targets, dim=1), torch.cat(weight, dim=1)
 
+    indices = [each.index for setting in settings for each in setting.candidates]
     try:
         fitter = distinct[0].fitter(columns)
-    except Exception:  # the individual fits report it
+    except Exception as error:
+        on_error(indices, error)
         return
     model = settings[0].candidates[0].model
-    at_once, keeps_logits = fitter.max_models, type(model) is not MultiLabel
-    if not keeps_logits:  # those of all labels would not fit
+    at_once, is_multilabel = fitter.max_models, type(model) is MultiLabel
+    if is_multilabel:
         at_once = fitting.at_once(n_labels * sum(fold_data.inputs.X.shape), model.memory_budget)
     constant = np.concatenate([targets.constant for targets in distinct])
     C = torch.stack([setting.C for setting in settings])
@@ -293,11 +329,14 @@ def _solve(settings: list[Setting], fold_data: FoldData) -> Iterator[CandidateBa
         own = constant[column] if constant.any() else None
         models = Models(column, C[place[part]].flatten(), constant=own)
         try:
-            if keeps_logits:
+            if not is_multilabel:
                 solution = fitter.fit(models, np.arange(len(column)))
-            else:
+            elif isinstance(fold_data.inputs.X, OutOfCoreRows):
+                solution = _fit_with_logits(fitter, models)
+            else:  # the logits of all labels might not fit
                 solution = fitter.fit_all(models)
-        except Exception:  # the individual fits report it
+        except Exception as error:
+            on_error(indices, error)
             continue
         served, folds = np.unique(place[part]), np.unique(fold[part])
         yield CandidateBatch(
@@ -307,3 +346,10 @@ def _solve(settings: list[Setting], fold_data: FoldData) -> Iterator[CandidateBa
             constant[column].reshape(len(folds), len(served), n_labels),
             fold_data,
         )
+
+
+def _fit_with_logits(fitter: BatchFitter, models: Models) -> fitting.FitResult:
+    """Fit all models and keep their logits, for rows that cannot be predicted in parts."""
+    logits: list[Tensor] = []
+    result = fitter.fit_all(models, lambda part, fits: logits.append(fits.logits[0:]))
+    return replace(result, logits=torch.cat(logits, dim=1))

@@ -1,7 +1,6 @@
 """Group the candidates of a search that can be solved together."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from numbers import Integral, Number
@@ -14,6 +13,8 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import frozen_features, head_classifier
+from skorch_logreg.inputs import out_of_core
+from skorch_logreg.inputs.options import Options, resolve_device
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 # parameters that may differ within a batch; the others are shared by a group
@@ -25,6 +26,13 @@ BATCHED_PARAMETERS = {
     ),
     NeuralLogisticClassifier: ("C", "l1_ratio", "class_weight", "threshold"),
 }
+
+
+OnError = Callable[[Iterable[int], Exception], None]  # takes the indices of candidates
+
+
+class NotBatchedError(Exception):
+    """Raised for candidates that batches do not support; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,12 @@ class CandidateGroup:
         """True if the estimator is not a pipeline."""
         return self.estimator is self.final
 
+    def check_out_of_core(self) -> None:
+        """Raise an error if the classifier needs rows in memory."""
+        model = getattr(self.final, "estimator", self.final)  # None: of default parameters
+        solver, device = getattr(model, "solver", "auto"), getattr(model, "device", None)
+        out_of_core.check_options(Options.of(1.0, 0.0, solver), resolve_device(device))
+
     def classifier_inputs(self, X: Any, y: Any, *others: Any) -> Any:
         """Convert the rows that reach the last step, and other rows, to the classifier's inputs."""
         if self.network is None:
@@ -65,13 +79,12 @@ class CandidateGroup:
 
 
 def group_candidates(
-    estimator: Any, candidates: Sequence[Mapping[str, Any]]
+    estimator: Any, candidates: Sequence[Mapping[str, Any]], on_error: OnError
 ) -> list[CandidateGroup]:
     """Group the candidates that can be solved together.
 
-    A candidate is left for an individual fit if it has an invalid value (the fit raises its own
-    error), another type of last step, soft labels, mini-batches, callbacks or verbose output, which
-    a batch does not support.
+    ``on_error`` is called for a candidate that has an invalid value, another type of last step,
+    soft labels, mini-batches, callbacks or verbose output, which a batch does not support.
     """
     prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
     kind = type(final_step(estimator))
@@ -83,8 +96,13 @@ def group_candidates(
         shared = {name: value for name, value in parameters.items() if name not in names}
         key = frozenset((name, identity_key(value)) for name, value in shared.items())
         by_shared.setdefault(key, (shared, {}))[1][index] = own
-    groups = (_group(estimator, *members, varying) for members in by_shared.values())
-    return [group for group in groups if group is not None]
+    groups = []
+    for shared, values in by_shared.values():
+        try:
+            groups.append(_group(estimator, shared, values, varying, on_error))
+        except Exception as error:
+            on_error(values, error)
+    return [group for group in groups if group.candidates]
 
 
 def final_step(estimator: Any) -> Any:
@@ -104,41 +122,42 @@ def _group(
     shared: dict[str, Any],
     values: dict[int, dict[str, Any]],
     varying: tuple[str, ...],
-) -> CandidateGroup | None:
-    try:
-        template = clone(estimator).set_params(**clone(shared, safe=False))
-        final, network = final_step(template), None
-        supported = BATCHED_PARAMETERS.get(type(final)) == varying
-        if not supported or _must_be_fitted_individually(template):
-            return None
-        if type(final) is NeuralLogisticClassifier:
-            is_reproducible = isinstance(final.random_state, Integral | None)
-            if not (final.freeze_backbone and is_reproducible):
-                return None  # the folds do not share a backbone
-            network = final
-            final = head_classifier(network, network.solver or "auto")
-            if isinstance(template, Pipeline):
-                template.steps[-1] = (template.steps[-1][0], final)
-            else:
-                template = final
-        candidates = []
-        for index, own in values.items():
-            model = copy(final)
-            if type(final) is MultiLabel:
-                model.estimator = copy(final.estimator)
-            model.set_params(**own)
-            with suppress(ValueError):  # the individual fit reports it
-                model._validate_params()
-                candidates.append(Candidate(index, model))
-        if type(final) is not MultiLabel:
-            final.threshold = 0.5  # rows are validated without what candidates have of their own
-    except Exception:  # the individual fits report it
-        return None
-    return CandidateGroup(template, tuple(candidates), network) if candidates else None
+    on_error: OnError,
+) -> CandidateGroup:
+    template = clone(estimator).set_params(**clone(shared, safe=False))
+    final, network = final_step(template), None
+    if BATCHED_PARAMETERS.get(type(final)) != varying:
+        raise NotBatchedError(f"{final!r} takes the place of {final_step(estimator)!r}.")
+    _require_batchable(template)
+    if type(final) is NeuralLogisticClassifier:
+        is_reproducible = isinstance(final.random_state, Integral | None)
+        if not (final.freeze_backbone and is_reproducible):
+            raise NotBatchedError("The folds do not share a backbone.")
+        network = final
+        final = head_classifier(network, network.solver or "auto")
+        if isinstance(template, Pipeline):
+            template.steps[-1] = (template.steps[-1][0], final)
+        else:
+            template = final
+    candidates = []
+    for index, own in values.items():
+        model = copy(final)
+        if type(final) is MultiLabel:
+            model.estimator = copy(final.estimator)
+        model.set_params(**own)
+        try:
+            model._validate_params()
+        except ValueError as error:
+            on_error([index], error)
+        else:
+            candidates.append(Candidate(index, model))
+    if type(final) is not MultiLabel:
+        final.threshold = 0.5  # rows are validated without what candidates have of their own
+    return CandidateGroup(template, tuple(candidates), network)
 
 
-def _must_be_fitted_individually(estimator: Any) -> bool:
-    """Return True for soft labels, mini-batches, callbacks and verbose output.
+def _require_batchable(estimator: Any) -> None:
+    """Raise an error for soft labels, mini-batches, callbacks and verbose output.
 
     `MultiLabel` smooths labels itself, for other classifiers smoothed labels are soft.
     """
@@ -148,11 +167,14 @@ def _must_be_fitted_individually(estimator: Any) -> bool:
         of_one_model = final.estimator
         parts.append(of_one_model)
         if type(of_one_model) not in (TorchLogisticClassifier, type(None)):
-            return True
-    return bool(
-        trains_in_epochs(getattr(of_one_model, "solver", None))
-        or getattr(of_one_model, "soft_labels", False)
-        or getattr(final, "label_smoothing", False)
-        or getattr(of_one_model, "verbose", False)
-        or any(getattr(part, "_skl_callbacks", None) for part in parts)
-    )
+            raise NotBatchedError(f"estimator={of_one_model!r} of MultiLabel is not batched.")
+    for part, name in (
+        *((of_one_model, name) for name in ("soft_labels", "verbose")),
+        (final, "label_smoothing"),
+        *((part, "_skl_callbacks") for part in parts),
+    ):
+        if value := getattr(part, name, None):
+            raise NotBatchedError(f"{name.replace('_skl_', '')}={value!r} is not batched.")
+    solver = getattr(of_one_model, "solver", None)
+    if trains_in_epochs(solver):
+        raise NotBatchedError(f"solver={solver!r} trains in mini-batches, which are not batched.")

@@ -12,9 +12,15 @@ from sklearn.base import clone
 from sklearn.model_selection import _validation
 
 from skorch_logreg.checkpoint import require_no_checkpoint
+from skorch_logreg.data import scratch_folders
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
-from skorch_logreg.estimators.search.candidates import Candidate, CandidateGroup, group_candidates
+from skorch_logreg.estimators.search.candidates import (
+    Candidate,
+    CandidateGroup,
+    NotBatchedError,
+    group_candidates,
+)
 from skorch_logreg.estimators.search.individual_fits import complete
 from skorch_logreg.estimators.search.results import BatchResults
 from skorch_logreg.estimators.search.scores import FittedPipeline, SearchData, score_candidates
@@ -42,7 +48,8 @@ class _BatchEvaluation:
             started = time.perf_counter()
             try:
                 pipeline, fold_data = self._all_folds() if alone else self._fit_transformers(fold)
-            except Exception:  # of a transformer, for example; the individual fits report it
+            except Exception as error:  # of a transformer, for example
+                self.results.fail((candidate.index for candidate in candidates), error)
                 return
             self._evaluate(candidates, fold_data, started, pipeline)
             candidates = tuple(c for c in candidates if self.results.has(c.index, fold + 1))
@@ -51,7 +58,8 @@ class _BatchEvaluation:
         """Validate all rows, which represent all folds by weights."""
         data, n_samples = self.data, self.data.n_samples
         rows = FoldRows.of([train for train, _ in self.results.splits], n_samples)
-        (X,) = self.group.classifier_inputs(data.X, data.y)
+        X = data.X if data.elsewhere is None else data.elsewhere
+        (X,) = self.group.classifier_inputs(X, data.y)
         how = {"counts": rows.counts(n_samples), **data.routed.estimator.fit}
         return None, FoldData.of(self.group.final, X, data.y, **how)
 
@@ -78,7 +86,7 @@ class _BatchEvaluation:
         if type(group.final) is not MultiLabel and not np.array_equal(
             self.data.targets.classes, classes
         ):
-            raise ValueError("A fold lacks a class: it is another model then.")
+            raise NotBatchedError("A fold lacks a class: it is another model then.")
         return FittedPipeline(fold, pipeline, X_train, X_test, inputs), fold_data
 
     def _evaluate(
@@ -92,7 +100,7 @@ class _BatchEvaluation:
         group = self.group
         alone = group.has_no_transformers and group.network is None
         keeps = self.data.search.refit and alone and type(group.final) is not MultiLabel
-        for batch in solve_batches(candidates, fold_data):
+        for batch in solve_batches(candidates, fold_data, self.results.fail):
             fit_time = (time.perf_counter() - started) / len(batch.folds) / len(batch.candidates)
             if keeps:
                 self.results.store_params(batch)
@@ -186,9 +194,12 @@ class EvaluatedCandidates:
                 f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
                 f" totalling {len(candidates) * len(splits)} fits"
             )
-        batched = BatchResults(splits)
-        with default_torch_state():
-            for group in group_candidates(search.estimator, candidates):
+        batched = BatchResults(splits, in_memory=data.elsewhere is None)
+        with default_torch_state(), scratch_folders():
+            groups = group_candidates(search.estimator, candidates, batched.fail)
+            for group in groups if data.elsewhere is not None else ():
+                group.check_out_of_core()
+            for group in groups:
                 if splits and (group.network is None or data.needs_only_predictions):
                     _BatchEvaluation(data, batched, group).run()
         return batched, complete(data, batched, candidates, callback_ctx)

@@ -1,10 +1,10 @@
 """Fit candidates one by one, as scikit-learn does, if they cannot be solved together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from joblib.logger import short_format_time
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -43,7 +43,9 @@ def complete(
             _print(search.verbose, candidates[number], batched.get(number, fold), places)
     jobs = (
         delayed(_fit_and_score)(
-            clone(search.estimator),
+            _FailedFit(clone(search.estimator), batched.errors[number])
+            if data.elsewhere is not None
+            else clone(search.estimator),
             data.X,
             data.y,
             scorer=data.scorer,
@@ -66,6 +68,20 @@ def complete(
     found = Parallel(search.n_jobs, pre_dispatch=search.pre_dispatch)(jobs) if missing else ()
     fitted = dict(zip(missing, found, strict=True))
     return [fitted[pair] if pair in fitted else batched.get(*pair) for pair in pairs]
+
+
+class _FailedFit(BaseEstimator):
+    """Estimator whose fit to rows that are not in memory has raised an error."""
+
+    def __init__(self, estimator: Any, error: Exception) -> None:
+        self.estimator, self.error = estimator, error
+
+    def set_params(self, **params: Any) -> Self:
+        self.estimator.set_params(**params)
+        return self
+
+    def fit(self, X: Any, y: Any, **params: Any) -> None:
+        raise self.error
 
 
 def _print(

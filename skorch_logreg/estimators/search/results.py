@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.estimators.certificate import warn_unless_all_converged
-from skorch_logreg.exceptions import ConstantLabelWarning, warn_user
+from skorch_logreg.estimators.search.candidates import NotBatchedError
+from skorch_logreg.exceptions import ConstantLabelWarning, ParameterError, warn_user
 from skorch_logreg.fitting import Status
 
 
@@ -27,13 +28,28 @@ class FitOutcome(NamedTuple):
 
 @dataclass
 class BatchResults:
-    """Results by candidate and fold, and the warnings about them."""
+    """Results by candidate and fold, and the warnings about them.
+
+    ``errors`` are those of candidates without results, which individual fits may report. Rows that
+    are not ``in_memory`` have no individual fits.
+    """
 
     splits: Sequence[tuple[Any, Any]]  # training and test rows of every fold
+    in_memory: bool = True
+    errors: dict[int, Exception] = field(default_factory=dict)
     _results: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
     _outcomes: list[FitOutcome] = field(default_factory=list)
     _sums: dict[int, list[tuple[Tensor, Tensor, int]]] = field(default_factory=dict)
     _constant: set[tuple[int, int]] = field(default_factory=set)
+
+    def fail(self, candidates: Iterable[int], error: Exception) -> None:
+        """Store the error of some candidates, or raise it if individual fits must replace them."""
+        if isinstance(error, NotBatchedError) and not self.in_memory:
+            raise ParameterError(
+                f"{error} Such candidates are fitted one by one to copies of each fold's rows, "
+                "which rows that are not in memory do not give: choose other candidates or folds."
+            ) from error
+        self.errors.update(dict.fromkeys(candidates, error))
 
     def add(self, candidate_index: int, fold: int, result: dict[str, Any]) -> None:
         """Add a result in the format of scikit-learn's `_fit_and_score`."""

@@ -25,7 +25,8 @@ class SearchData:
     """Search with its rows, scorer and routed metadata.
 
     ``scorer`` is scikit-learn's, which returns a number or a dict of numbers. ``routed`` is the
-    metadata of splitter, fits and scorer; values as long as X are split like it.
+    metadata of splitter, fits and scorer; values as long as X are split like it. Rows that are not
+    in memory are ``elsewhere``, and X has as many rows without columns.
     """
 
     search: Any
@@ -33,6 +34,7 @@ class SearchData:
     y: Any
     scorer: Any
     routed: Any
+    elsewhere: Any = None
 
     @property
     def n_samples(self) -> int:
@@ -93,7 +95,9 @@ def score_candidates(
     The result has, by candidate index, a number or a dict of numbers for every fold.
     """
     logits = batch.logits(rows, part, None if pipeline is None else pipeline.X_test)
-    scores = None if logits is None else _score_together(data, batch, rows, logits)
+    scores = None
+    if logits is not None and not batch.is_multilabel:
+        scores = _score_together(data, batch, rows, logits)
     if scores is None:
         scores = _score_individually(data, batch, rows, logits, part=part, pipeline=pipeline)
     return scores

@@ -6,19 +6,43 @@ from inspect import signature
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.validation import _check_method_params, _num_samples
 
 from skorch_logreg.estimators import persistence
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.candidates import BATCHED_PARAMETERS
 from skorch_logreg.estimators.search.evaluation import EvaluatedCandidates
 from skorch_logreg.estimators.search.scores import SearchData
-from skorch_logreg.inputs import out_of_core
+from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs import datasets, out_of_core
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.dask import collect, computed_predictions
+from skorch_logreg.inputs.torch_context import seeded_generators
+
+_OUT_OF_CORE = TorchLogisticClassifier, MultiLabel  # which fit rows that are not in memory
+
+
+def _read_dataset(
+    X: Any, y: Any, params: dict[str, Any], allow_rereading: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return X, y and the parameters of `fit` of a data set of torch."""
+    datasets.require_no_labels(y, params.get("sample_weight"))
+    with seeded_generators(0, torch.device("cpu")):
+        X, y, weight = datasets.read(X, allow_rereading)
+    return X, y, params if weight is None else {**params, "sample_weight": weight}
+
+
+def _collect(X: Any, y: Any, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return labels and parameters without gradients and Dask collections."""
+    detach = ArrayNamespace.of(X).detach
+    return collect(detach(y)), {name: collect(detach(value)) for name, value in params.items()}
 
 
 class _BatchedSearch:
@@ -37,9 +61,11 @@ class _BatchedSearch:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows.
-        y : array-like of shape (n_samples,)
-            Class labels.
+            Training rows. Or chunks, a Dask collection or a map-style data set of torch, as in
+            `TorchLogisticClassifier.fit`, for a `TorchLogisticClassifier` or a `MultiLabel` of it;
+            see the notes of `BatchedGridSearchCV`.
+        y : array-like of shape (n_samples,), or None
+            Class labels, which a data set of torch yields itself.
         **params : dict of str -> object
             Parameters of the estimator's `fit`, the scorer and the splitter, as in
             `GridSearchCV.fit`: ``sample_weight``, ``groups``, and those of metadata routing.
@@ -49,16 +75,18 @@ class _BatchedSearch:
         self : object
             Fitted search.
         """
-        out_of_core.require_in_memory(X, type(self).__name__)
-        namespace = ArrayNamespace.of(X)
-        X, y = namespace.view(X), namespace.detach(y)
-        params = {name: namespace.detach(value) for name, value in params.items()}
+        if datasets.is_torch_dataset(X):
+            X, y, params = _read_dataset(X, y, params, type(self.estimator) in _OUT_OF_CORE)
+        y, params = _collect(X, y, params)
+        X = ArrayNamespace.of(X).view(X)
+        if out_of_core.is_out_of_core(X):
+            self._require_out_of_core(X, y)
         with persistence.restore_on_failure(self):
             # subclasses, which may override `fit` or `predict`, are never batched
             if y is None or type(self.estimator) not in (*BATCHED_PARAMETERS, Pipeline):
                 super().fit(X, y, **params)  # type: ignore[misc]
                 none_batched = np.zeros(len(self.cv_results_["params"]), dtype=bool)
-                self.batched_ = namespace.convert(none_batched)
+                self.batched_ = ArrayNamespace.of(X).convert(none_batched)
             else:
                 self._fit(X, y, params)
         return self
@@ -69,7 +97,7 @@ class _BatchedSearch:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection.
         y : array-like of shape (n_samples,)
             Class labels.
         **params : dict of str -> object
@@ -80,26 +108,45 @@ class _BatchedSearch:
         score : float
             Score of the best candidate.
         """
-        namespace = ArrayNamespace.of(X)
-        params = {name: namespace.detach(value) for name, value in params.items()}
-        result: float = super().score(X, namespace.detach(y), **params)  # type: ignore[misc]
+        y, params = _collect(X, y, params)
+        with computed_predictions():
+            result: float = super().score(X, y, **params)  # type: ignore[misc]
         return result
+
+    def _require_out_of_core(self, X: Any, y: Any) -> None:
+        """Raise an error if a search needs rows in memory."""
+        if y is None:
+            raise ValueError("y is None; pass the labels of all rows as y.")
+        if type(self.estimator) not in _OUT_OF_CORE:
+            raise ParameterError(
+                f"estimator={self.estimator!r} needs rows in memory, got {type(X).__name__}; rows "
+                "that are elsewhere are searched with a TorchLogisticClassifier or a MultiLabel, "
+                "without transformers."
+            )
 
     @_fit_context(prefer_skip_nested_validation=False)
     def _fit(self: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         scorers, refit_metric = self._get_scorers()
+        elsewhere = X if out_of_core.is_out_of_core(X) else None
+        if elsewhere is not None:  # splitter and scorer get as many rows without columns
+            X = np.empty((_num_samples(y), 0))
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
+        if elsewhere is not None:
+            task["X"] = elsewhere
         callback_context = None  # scikit-learn 1.8 has none
         if hasattr(self, "_init_callback_context"):
             root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
             callback_context = root.call_on_fit_task_begin(estimator=self, **task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        evaluated = EvaluatedCandidates(SearchData(self, X, y, scorers, routed), splitter)
+        data = SearchData(self, X, y, scorers, routed, elsewhere)
+        if elsewhere is not None and not data.needs_only_predictions:
+            raise out_of_core.scorer_error(self.scoring)
+        evaluated = EvaluatedCandidates(data, splitter)
         if "callback_ctx" in signature(self._run_search).parameters:
             self._run_search(evaluated, callback_ctx=callback_context)
         else:
@@ -231,6 +278,14 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     error, subject to `error_score`), all candidates of a search in which a fold's training rows
     lack a class, an estimator with callbacks or `verbose`, a subclass, and the candidates of a
     batch that raises any exception.
+
+    Rows that are not in memory (chunks, a Dask collection, a data set of torch above 1 GiB) are
+    searched as those in memory, with a `TorchLogisticClassifier` or a `MultiLabel` of it: folds are
+    weights of rows, and scores come from the logits of the solve. As long as the rows are y and, in
+    this process, the logits of the models of a batch. A ParameterError is raised before any fit for
+    pipelines, other estimators, a callable `scoring` that is not made by `make_scorer`, and
+    candidates that are fitted individually, which would need a copy of each fold's rows; the
+    error of a candidate with an invalid value is subject to `error_score`.
 
     Callbacks of the search are called for a batched fit after the batch, and not for its
     iterations.

@@ -81,7 +81,7 @@ class _FailedFit(BaseEstimator):
         return self
 
     def fit(self, X: Any, y: Any, **params: Any) -> None:
-        raise self.error
+        raise self.error.with_traceback(None)  # each fit would add to it
 
 
 def _print(

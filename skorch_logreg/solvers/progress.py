@@ -3,9 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from skorch_logreg.solvers.choose import PROOF_RATE, CurvaturePlan
+from skorch_logreg.solvers.choose import CurvaturePlan
 
-LATE_PROOF_RATE = 0.03  # contraction that confirms the decrement of a Hessian some steps old
 # ratio of a curvature to the objective's along a step, above which no step on it confirms a
 # decrement: across the step even more may have been lost (15 x 41, C = 1e7: 15 of 60 fits ended 2
 # to 130 % above the minimum)
@@ -57,7 +56,8 @@ class ModelProgress:
             return proof_rate if 0 < self.rate <= proof_rate else proof_rate**2
         if self.age == 0:
             return proof_rate
-        return min(proof_rate, LATE_PROOF_RATE if self.rate <= PROOF_RATE else LATE_PROOF_RATE**2)
+        late = proof_rate**2
+        return late if self.rate <= proof_rate else late**2
 
     def moved(
         self, contraction: float, decrement_ratio: float, curvature_ratio: float

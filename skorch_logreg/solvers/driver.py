@@ -21,10 +21,7 @@ from skorch_logreg.solvers.stopping import (
     proven,
     stuck_models,
 )
-from skorch_logreg.solvers.unbounded import free_columns
 from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
-
-_DIVERGING_ITER = 8  # steps with float32 products of models that may diverge, and so never converge
 
 
 @dataclass(frozen=True)
@@ -230,8 +227,6 @@ class _Loop:
             if self._stopped or run.n_iter >= self._rule.max_iter - 1:
                 break
             if _is_nearly_converged(run.before, reached, self._rule.tol):
-                break
-            if run.n_iter - run.first >= _DIVERGING_ITER and any(free_columns(run.objective)):
                 break
             moved = solver.step(run.objective, run.state)
             stuck = stuck_models(run, moved)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.quadratic import ColumnProblem
+from skorch_logreg.kernels.quadratic import DECREASE_LEFT, ColumnProblem
 from skorch_logreg.objective import (
     LOW_PRECISION_ROUNDING,
     ROUNDING_DISTANCE,
@@ -21,10 +21,6 @@ from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.solvers.descent import backtracked_step, penalised_slope, within_constraints
 from skorch_logreg.subproblems import Quadratic, minimise
 from skorch_logreg.subproblems.quadratic import MANY, MAX_STEPS
-
-# ratio of predicted decreases of successive steps above which a Hessian is stale, of the decrease
-# to the predicted one below which it is discarded, and to the largest one at which steps end
-MIN_DECREASE = 0.1
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,8 @@ def minimise_part(
 
     ``choose`` returns the columns from a point and the gradient (p + 1,) of the loss there. Stops
     at a duality gap, or when the predicted decrease of a step is a tenth of the largest one.
-    Hessians are reused for several steps, unless they cost less than a step.
+    Hessians are reused for several steps, unless they cost less than a step, as long as every step
+    predicts at most a tenth of the decrease before it and reaches at least a tenth of its own.
     """
     before, left, most, model = torch.inf, torch.inf, 0.0, model and model.copy()
     gradient = objective.loss_gradient(point)[0, 0]
@@ -161,11 +158,11 @@ def minimise_part(
         direction = within_constraints(objective, point, direction)
         promised = -float(penalised_slope(objective, point, direction))
         rounding = abs(promised) <= objective.rounding * float(point.value)
-        if not (fresh or rounding) and not 0 < promised <= MIN_DECREASE * before:
+        if not (fresh or rounding) and not 0 < promised <= DECREASE_LEFT * before:
             model = None
             continue
         ahead = backtracked_step(objective, point, direction, promised)
-        is_poor = float(point.value - ahead.value) < MIN_DECREASE * promised and not rounding
+        is_poor = float(point.value - ahead.value) < DECREASE_LEFT * promised and not rounding
         slope, gradient = gradient, objective.loss_gradient(ahead)[0, 0]
         if model is not None:
             model = model.corrected((ahead.params - point.params)[0, 0], gradient - slope)
@@ -177,7 +174,7 @@ def minimise_part(
                 break
             model = None if rounding else model
             continue
-        if left <= goal or 0 < promised <= MIN_DECREASE * most:
+        if left <= goal or 0 < promised <= DECREASE_LEFT * most:
             break
         if rounding and not left < last:
             return point, None  # the next Hessian is built at this point

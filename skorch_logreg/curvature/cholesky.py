@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.low_precision import low_precision_dtype
+from skorch_logreg.data.low_precision import LARGE_SIDE, low_precision_dtype
 from skorch_logreg.data.threads import several_threads
 
-LARGE = 512  # side of a matrix from which its factorisation uses all threads
 # added to a unit diagonal after low-precision products
 SINGLE_DAMPING = 8 * torch.finfo(torch.float32).eps
 _BFLOAT16_DAMPING = torch.finfo(torch.bfloat16).eps / 8
@@ -61,7 +60,7 @@ def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tenso
     scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
     scaled = (matrix * scale[..., None]).mul_(scale[..., None, :])
     shift = rounding_shift(matrix.shape[-1]) if damping is None else damping
-    with several_threads(matrix.shape[-1] >= LARGE):
+    with several_threads(matrix.shape[-1] >= LARGE_SIDE):
         factor, added = _damped_factor(scaled, shift)
     return factor, scale, added
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import LARGE, scaled_cholesky
+from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
+from skorch_logreg.data.low_precision import LARGE_SIDE
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
@@ -150,6 +151,6 @@ def joint_basis(objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     matrix = gram + torch.diag(penalty)
     factor, scale = scaled_cholesky(matrix[None])
     root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
-    with several_threads(len(root) >= LARGE):
+    with several_threads(len(root) >= LARGE_SIDE):
         share, vectors = torch.linalg.eigh(root * penalty @ root.T)
     return total, matrix, root.T @ vectors, share.clamp(0.0, 1.0)

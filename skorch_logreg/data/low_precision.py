@@ -11,7 +11,9 @@ from skorch_logreg.data.tensors import pieces
 
 Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
 
-_STRIP_COLUMNS = 512  # columns of a strip of a symmetric product
+# side of a matrix from which arithmetic takes most of the time: of a strip of a symmetric product,
+# and of a factorisation that uses all threads
+LARGE_SIDE = 512
 FACTOR_ROWS = 2048  # rows of a factor; with fewer, adding the products takes some per cent
 _MIN_SPEEDUP = 1.5  # speed relative to float32 from which bfloat16 is used
 
@@ -21,7 +23,7 @@ def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
 
     bfloat16 if the device multiplies it faster and forming the factors takes less time.
     """
-    return torch.bfloat16 if side > _STRIP_COLUMNS and has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if side > LARGE_SIDE and has_fast_bfloat16(device) else torch.float32
 
 
 @cache
@@ -32,7 +34,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     """
 
     def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(_STRIP_COLUMNS, _STRIP_COLUMNS, dtype=dtype, device=device)
+        matrix = torch.ones(LARGE_SIDE, LARGE_SIDE, dtype=dtype, device=device)
         return min(repeat(lambda: float((matrix @ matrix)[0, 0]), number=1, repeat=3))
 
     return seconds(torch.float32) > _MIN_SPEEDUP * seconds(torch.bfloat16)
@@ -93,7 +95,7 @@ def add_gram(total: Tensor, rows: Tensor) -> None:
 
     Rows may have a narrower type than the sum.
     """
-    for strip in pieces(0, rows.shape[1], _STRIP_COLUMNS):
+    for strip in pieces(0, rows.shape[1], LARGE_SIDE):
         out, left, right = total[strip.start :, strip], rows[:, strip.start :].T, rows[:, strip]
         if out.dtype == left.dtype:
             out.addmm_(left, right)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skorch_logreg.objective.line_search import MAX_STEPS
+from skorch_logreg.recession.saturated import MIN_SHARE
+
 _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
 MIN_GAIN = 10 * _TOLERANCE  # gain of a row in the unit box above the error of a solution
 # values below which a row may be active at a vertex, tried in turn
 _ZERO_ROUNDINGS = (1e-7, 1e-9, 1e-11)
-_MIN_GAIN_SHARE = 0.1  # share of the rows' gains that a sparser direction has to keep
-MAX_SOLVES = 60  # linear programs after which a search or a refinement is given up
 
 
 class Cone:
@@ -36,7 +37,7 @@ class Cone:
         """
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = self._rows
-        for _ in range(MAX_SOLVES):
+        for _ in range(MAX_STEPS):
             found = _solve(rows, gain, self._bounds)
             if found is None or gain @ found <= MIN_GAIN:
                 return None
@@ -61,7 +62,7 @@ class Cone:
         gain = gain / np.abs(gain).max(initial=1e-300)
         rows = sp.vstack([self._rows, gain[None]], format="csr")
         lead = rows @ direction
-        least = np.where(lead > MIN_GAIN, _MIN_GAIN_SHARE * lead, 0.0)
+        least = np.where(lead > MIN_GAIN, MIN_SHARE * lead, 0.0)
         both = sp.hstack([rows, -rows], format="csr")
         bounds = np.column_stack([np.zeros(2 * len(low)), np.concatenate([high, -low])])
         found = _solve(both, -np.tile(costs, 2), bounds, least)

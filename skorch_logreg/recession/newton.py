@@ -9,7 +9,7 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, loss_hessian, multiply_curvature
-from skorch_logreg.recession.saturated import MIN_RESIDUAL_SHARE
+from skorch_logreg.recession.saturated import MIN_SHARE
 
 # Newton steps after which a proof is given up, which saves a linear program (letter, C = inf: 0.03
 # seconds in place of 32)
@@ -120,9 +120,9 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
             left = residual
             for own in change[:, :n].split(1, dim=1):
                 left = left + multiply_curvature(diagonal, rank_one, own)
-                lost = ~(left / residual >= MIN_RESIDUAL_SHARE)
+                lost = ~(left / residual >= MIN_SHARE)
                 lost = lost if sided is None else lost & sided
-                fixed = torch.where(lost, MIN_RESIDUAL_SHARE * residual, left)
+                fixed = torch.where(lost, MIN_SHARE * residual, left)
                 left = _zero_sum(left, fixed, block.targets, loss)
             others = change[:, n:]
             spread = others.abs().amax(dim=-1)

@@ -14,9 +14,8 @@ from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diag
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.objective.nuisance import nuisance_root
 from skorch_logreg.penalties import L2
+from skorch_logreg.recession.saturated import MIN_SHARE
 from skorch_logreg.recession.search import find_direction, unbounded_directions
-
-_MAX_STEP_LOGITS = 0.9  # a step below 1 changes the sign of no derivative
 
 
 def ordered_direction(objective: Objective, point: Point) -> Tensor | None:
@@ -97,4 +96,4 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     slope = 1 / torch.expm1(loss.nuisance[0, 1:])
     longest = change[0:].abs().max() + moved.cumsum(dim=0).abs().max()
     of_intervals = (moved[1:].abs() * (1 + slope)).sum()
-    return bool(longest + of_intervals < _MAX_STEP_LOGITS)
+    return bool(longest + of_intervals < 1 - MIN_SHARE)

@@ -7,9 +7,10 @@ from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import MAX_EXCESS, ROUNDING_DISTANCE, Objective, Point
 
-# share of a residual that has to remain after a step, far above the rounding of a step; and of the
-# change of a log-probability by an exact step towards infinity that one of other steps may have
-MIN_RESIDUAL_SHARE = 0.1
+# share of a residual that has to remain after a step, far above the rounding of a step; of a row's
+# gain that a sparser direction has to keep; and of the change of a log-probability by an exact step
+# towards infinity that one of other steps may have
+MIN_SHARE = 0.1
 
 
 def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def keeps_saturated_rows(
         True if the step is a full Newton step.
     """
     loss = objective.loss
-    most = torch.where(exact, 1 - MIN_RESIDUAL_SHARE, MIN_RESIDUAL_SHARE)[:, None].to(limit.dtype)
+    most = torch.where(exact, 1 - MIN_SHARE, MIN_SHARE)[:, None].to(limit.dtype)
     limit = torch.where(exact, torch.inf, limit)[:, None]
 
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.objective import Objective
-from skorch_logreg.recession.linear_program import MAX_SOLVES, MIN_GAIN, Cone
+from skorch_logreg.objective.line_search import MAX_STEPS
+from skorch_logreg.recession.linear_program import MIN_GAIN, Cone
 
-_MIN_ROWS = 200  # rows of the first linear program, at least
 _ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
 _EPS = torch.finfo(torch.float64).eps
 
@@ -63,7 +63,7 @@ def find_direction(
         return None
     rows = (logits,) if logits is not None and limit < torch.inf else ()
     total, cone, before = None, search.cone(rows, limit), None
-    for _ in range(MAX_SOLVES):
+    for _ in range(MAX_STEPS):
         gain = search.gain(rows, limit, total)
         # the last direction gained nothing that was not rounding
         if not gain.any() or before is not None and np.array_equal(gain, before):
@@ -126,7 +126,7 @@ class _Search:
     def _n_rows(self) -> int:
         """Number of rows to add at a time."""
         n_classes = max(self.objective.loss.n_outputs, 2)
-        return max(_MIN_ROWS, _ROWS_PER_VARIABLE * len(self.low) // (n_classes - 1))
+        return max(_ROWS_PER_VARIABLE * len(self.low) // (n_classes - 1), 1)
 
     def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
         """Return a cone with evenly spaced rows, and as many of those that are considered."""
@@ -175,7 +175,7 @@ class _Search:
 
     def best_direction(self, cone: Cone, gain: np.ndarray) -> Tensor | None:
         """Find the best direction that makes no row worse, with few columns."""
-        for _ in range(MAX_SOLVES):
+        for _ in range(MAX_STEPS):
             found = cone.maximise(gain)
             if found is None:
                 return None

@@ -27,7 +27,6 @@ from skorch_logreg.objective import Objective, Point, sampled_at
 # cost up to which a curvature is built
 _EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
-_ROW_PRODUCT_PASSES = 10.0  # above, products of pairs of rows first have low precision
 # above, a joint Hessian of dense rows only follows a diagonal (1000 x 10,000 with a penalty of 5
 # times the number of columns: 2.2 times as fast), and one of other rows has at most 500 columns
 _JOINT_PASSES = 25.0
@@ -223,8 +222,11 @@ def _dual_hessian(n: int, n_outputs: int, n_columns: int) -> CurvaturePlan:
 
 
 def is_low_precision_first(n: int, n_outputs: int, n_columns: int) -> bool:
-    """Return True if a low-precision product of all pairs of rows should come first."""
-    return dual_cost(n, n_outputs, n_columns) > _ROW_PRODUCT_PASSES
+    """Return True if a low-precision product of all pairs of rows should come first.
+
+    It saves enough where even that product costs more than a curvature to start on.
+    """
+    return dual_cost(n, n_outputs, n_columns) > SAVING * FIRST_PASSES
 
 
 def _diagonal(joint: CurvaturePlan | None) -> CurvaturePlan:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature import Curvature
+from skorch_logreg.kernels.quadratic import MAX_EPOCHS
 from skorch_logreg.objective import (
     Objective,
     Point,
@@ -14,7 +15,6 @@ from skorch_logreg.objective import (
 )
 from skorch_logreg.solvers.choose import PROOF_RATE
 
-_MAX_PRODUCTS = 400  # maximum number of Hessian products
 # products over which the contraction is measured: the first ones are faster than the last
 _RECENT = 4
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
@@ -68,7 +68,7 @@ def newton_direction(
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = total = torch.zeros_like(rz)
     recent: list[Tensor] = []  # squared residuals
-    for _ in range(_MAX_PRODUCTS):
+    for _ in range(MAX_EPOCHS):
         image = product(search)
         search_curvature = inner(search, image)
         hidden = (rounding * search.abs().sum(dim=-1).square()).sum(dim=-1)

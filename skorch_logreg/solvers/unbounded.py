@@ -10,6 +10,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.losses import class_weight
 from skorch_logreg.objective import Objective, Point
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
+from skorch_logreg.objective.line_search import MAX_STEP_LOGITS
 from skorch_logreg.recession import (
     NewtonSteps,
     find_direction,
@@ -22,7 +23,6 @@ from skorch_logreg.recession import (
 from skorch_logreg.solvers.choose import MAX_SIDE, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
-_RARE = 5.0  # difference of intercepts above which a class may have no weight
 _SMALL = 0.1  # share of the penalty in an objective below which both may go to zero
 
 
@@ -147,7 +147,7 @@ def rare_classes(objective: Objective, point: Point) -> list[bool]:
         spread = intercept.abs()[:, 0]
     else:
         spread = intercept.amax(dim=1) - intercept.amin(dim=1)
-    return [s > _RARE for s in spread.tolist()]
+    return [s > MAX_STEP_LOGITS for s in spread.tolist()]
 
 
 class _ConjugateGradientSteps:

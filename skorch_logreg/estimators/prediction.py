@@ -24,7 +24,7 @@ from skorch_logreg.inputs.arrays import (
     to_tensor,
 )
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
-from skorch_logreg.inputs.dask import lazy_for_dask
+from skorch_logreg.inputs.dask import collect, computed_predictions, lazy_for_dask
 from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
@@ -152,7 +152,7 @@ class LogitPrediction:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to classify.
+            Rows to classify; or chunks of them, or a Dask collection.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             True labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -164,8 +164,9 @@ class LogitPrediction:
             Share of the rows, or of their weight, that are classified correctly.
         """
         namespace = ArrayNamespace.of(X)
-        labels, weight = namespace.detach(y), namespace.detach(sample_weight)
-        accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
+        labels, weight = (collect(namespace.detach(array)) for array in (y, sample_weight))
+        with computed_predictions():
+            accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
         return accuracy
 
     @property

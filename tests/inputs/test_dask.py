@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import MultiLabel, TorchLogisticClassifier, TorchLogisticClassifierCV
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import Adam
 from tests.inputs.test_chunks import CHANGES, OPTIONS, Passes, fit, rows
@@ -115,6 +115,26 @@ def test_data_frames_have_names_and_blocks_of_unknown_length():
     some = frame[frame.a > 1e9]
     with pytest.raises(ValueError, match="0 sample"):
         fit(some[names], some["y"])
+
+
+def test_scores_of_data_frames():
+    frames = pytest.importorskip("dask.dataframe")
+    X, y = rows()
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    blocks = frames.from_pandas(frame.assign(y=y, weight=1.0 + y), npartitions=3)
+    labels = sp.csr_array(np.c_[y, 1 - y])
+    cv = TorchLogisticClassifierCV(
+        Cs=1, cv=2, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    )
+    for model, target, own in (
+        (TorchLogisticClassifier(), blocks["y"], y),
+        (cv, blocks["y"], y),
+        (MultiLabel(), labels, labels),
+    ):
+        model.fit(frame, own)
+        weight = {} if own is labels else {"sample_weight": blocks["weight"]}
+        expected = model.score(frame, own, **{name: 1.0 + y for name in weight})
+        assert model.score(blocks[list("abcdefgh")], target, **weight) == pytest.approx(expected)
 
 
 def test_predictions_wait_until_they_are_asked():

@@ -27,6 +27,7 @@ from skorch_logreg.estimators.cv.options import DEFAULTS, resolve_cv
 from skorch_logreg.estimators.export import ExportMixin
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.dask import collect, computed_predictions
 from skorch_logreg.inputs.validate import validate
 
 _CONSTRAINTS_OF_ONE = TorchLogisticClassifier._parameter_constraints
@@ -309,7 +310,7 @@ class TorchLogisticClassifierCV(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to score.
+            Rows to score; or chunks of them, or a Dask collection.
         y : array-like of shape (n_samples,)
             True labels.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -322,9 +323,10 @@ class TorchLogisticClassifierCV(
         score : float
         """
         namespace = ArrayNamespace.of(X)
-        y, sample_weight = namespace.detach(y), namespace.detach(sample_weight)
+        y, sample_weight = (collect(namespace.detach(array)) for array in (y, sample_weight))
         score = LogisticRegressionCV.score
-        result: float = score(self, X, y, sample_weight=sample_weight, **score_params)
+        with computed_predictions():
+            result: float = score(self, X, y, sample_weight=sample_weight, **score_params)
         return result
 
     get_metadata_routing = LogisticRegressionCV.get_metadata_routing

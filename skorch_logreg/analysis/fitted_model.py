@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import from_arrays
+from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.validate import validate
@@ -35,8 +36,6 @@ from skorch_logreg.pipelines import (
     to_dense_numpy,
     transform_before_last,
 )
-
-BLOCK_ENTRIES = 1 << 20  # scores of a dense block of rows (8 MiB)
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class FittedModel:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""
-        for rows in gen_batches(len(self.index), max(BLOCK_ENTRIES // self.params.size, 1)):
+        for rows in gen_batches(len(self.index), max(PIECE_ENTRIES // self.params.size, 1)):
             yield rows, self.standardise(self.X[rows])
 
     def standardise(self, X: Any) -> np.ndarray:

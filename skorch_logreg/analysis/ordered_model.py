@@ -10,12 +10,12 @@ import torch
 from sklearn.utils import gen_batches
 
 from skorch_logreg.analysis.fitted_model import (
-    BLOCK_ENTRIES,
     check_names,
     ridge_of,
     unwrap_estimator,
 )
 from skorch_logreg.data import from_arrays
+from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import CumulativeLogit
 from skorch_logreg.objective import Units
@@ -94,7 +94,7 @@ class OrderedModel:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows of Z."""
         center, scale = self.units.center.numpy(), self.units.scale.numpy()
-        for rows in gen_batches(len(self.index), max(BLOCK_ENTRIES // len(self.names), 1)):
+        for rows in gen_batches(len(self.index), max(PIECE_ENTRIES // len(self.names), 1)):
             yield rows, (to_dense_numpy(self.X[rows]) - center) / scale
 
     @cached_property

@@ -28,6 +28,7 @@ from skorch_logreg.analysis.fitted_model import (
 )
 from skorch_logreg.data.gram import add_grams, empty_grams
 from skorch_logreg.data.protocol import add_terms
+from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.data.threads import sum_blocks
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.batch import is_saturated, models_at_once
@@ -46,7 +47,6 @@ from skorch_logreg.pipelines import (
     transform_before_last,
 )
 
-_PIECE_ENTRIES = 1 << 19  # logits of the rows that are summed at once (4 MiB)
 _CPU = torch.device("cpu")
 
 
@@ -247,7 +247,7 @@ class Outcomes:
             balance = (own * y[..., 0]).sum(dim=0)  # weight of class 0 minus that of class 1
             return value, gram, balance, own.sum(dim=0)
 
-        step = max(_PIECE_ENTRIES // len(part), 1)
+        step = max(PIECE_ENTRIES // len(part), 1)
         pieces = list(gen_batches(len(targets), step))
         *found, balance, total = sum_blocks(add_terms, sums, pieces)
         totals = torch.stack([total + balance, total - balance], dim=1).clamp_(min=0) / 2

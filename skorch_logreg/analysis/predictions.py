@@ -11,10 +11,11 @@ from sklearn.utils import check_array, gen_batches
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import estimated_covariance
-from skorch_logreg.analysis.fitted_model import BLOCK_ENTRIES, FittedModel, check_names
+from skorch_logreg.analysis.fitted_model import FittedModel, check_names
 from skorch_logreg.analysis.inference import check_options
 from skorch_logreg.analysis.normal import normal_interval
 from skorch_logreg.analysis.table import Table
+from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.pipelines import transform_before_last
 
@@ -133,7 +134,7 @@ def prediction_intervals(
     spread, _, _ = estimated_covariance(fit, covariance, groups, is_frequency=True)
     spread = spread.reshape(n_outputs, side, n_outputs, side)
     log_odds, variance = [], []
-    for some in gen_batches(rows.shape[0], max(BLOCK_ENTRIES // (n_outputs * fit.params.size), 1)):
+    for some in gen_batches(rows.shape[0], max(PIECE_ENTRIES // (n_outputs * fit.params.size), 1)):
         Z = fit.standardise(rows[some])
         logits = Z @ fit.point.params[0].numpy().T
         between = np.einsum("iq,jqls,is->ijl", Z, spread, Z, optimize=True)

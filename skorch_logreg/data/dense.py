@@ -24,6 +24,7 @@ from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.tensors import (
     CACHED_ENTRIES,
+    PIECE_ENTRIES,
     float_dtype,
     gather_columns,
     gather_in_threads,
@@ -34,8 +35,6 @@ from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 BLOCK_BYTES = 64 << 20
-# of a converted block; with half, calls cost more, and with eight times memory breaks promise 19
-_MAX_CONVERTED_ENTRIES = 1 << 19
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 
@@ -74,7 +73,7 @@ class DenseRows(InMemory):
         share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
         most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, 1))
         if self.needs_workspace:
-            most = min(most, max(_MAX_CONVERTED_ENTRIES // width, 1))
+            most = min(most, max(PIECE_ENTRIES // width, 1))
         return min(share, most)
 
     @cached_property

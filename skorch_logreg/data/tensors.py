@@ -11,6 +11,9 @@ from skorch_logreg.data.threads import map_blocks, thread_count
 # entries of an array that fits into a core's cache (1 MiB in float64): with fewer at a time,
 # calls and threads cost more than the work
 CACHED_ENTRIES = 1 << 17
+# entries of an array that a sum over pieces of rows makes (4 MiB in float64): with half, calls cost
+# more, and with eight times the memory of a converted block breaks promise 19
+PIECE_ENTRIES = 1 << 19
 BLOCK_ELEMENTS = 1 << 22  # elements of a block of rows (32 MiB in float64), for one thread
 SAMPLE_ROWS = 1000  # rows from which what need not be exact is estimated
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}

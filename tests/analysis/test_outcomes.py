@@ -101,7 +101,7 @@ def test_chosen_penalties():
 def test_batches_and_float32_rows(monkeypatch):
     X, Y = outcomes()
     model = MultiLabel(FREE, memory_budget=1).fit(X, Y)
-    monkeypatch.setattr("skorch_logreg.analysis.outcomes._PIECE_ENTRIES", 7)
+    monkeypatch.setattr("skorch_logreg.analysis.outcomes.PIECE_ENTRIES", 7)
     assert_like_single_fits(summary(model, X, Y), X, Y, dict.fromkeys(NAMES, FREE), {})
 
 

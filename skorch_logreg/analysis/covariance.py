@@ -9,9 +9,9 @@ from scipy import linalg
 from skorch_logreg.analysis.fitted_model import FittedModel, group_index
 from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.objective import SUM_RTOL
 
 ROBUST = ("sandwich", "HC1", "HC2", "HC3", "cluster")
-_SINGULAR_RATIO = 1e-12  # of the smallest to the largest eigenvalue, above the rounding of sums
 
 
 def inverse_hessian(fit: FittedModel | OrderedModel) -> np.ndarray:
@@ -35,7 +35,7 @@ def inverse_matrices(whole: np.ndarray) -> np.ndarray:
     is_zero = ~(scale > 0)
     scale = np.where(is_zero, 1.0, scale)
     values, vectors = np.linalg.eigh(whole / (scale[:, :, None] * scale[:, None]))
-    is_singular = is_zero.any(axis=1) | (values[:, 0] <= _SINGULAR_RATIO * values[:, -1])
+    is_singular = is_zero.any(axis=1) | (values[:, 0] <= SUM_RTOL * values[:, -1])
     values[is_singular] = np.nan
     half = vectors / np.sqrt(values)[:, None] / scale[:, :, None]
     return half @ half.swapaxes(1, 2)

@@ -8,16 +8,15 @@ from sklearn.utils import gen_batches
 from torch import Tensor
 
 from skorch_logreg.data.protocol import add_terms
+from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.data.threads import sum_blocks
 from skorch_logreg.losses import Binomial
+from skorch_logreg.objective.line_search import MAX_STEPS
 
 _LOSS = Binomial()
-_PIECE_ENTRIES = 1 << 19  # entries of the arrays of rows that are summed at once (4 MiB)
 # decrement in units of the log-likelihood, after which a step changes no coefficient by more than
 # 1e-9 of its standard error
 _TOLERANCE = 1e-19
-# few events need more steps, and take fewer with the exact Hessian of `likelihood.maximise`
-_MAX_STEPS = 25
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class JeffreysBatch:
             products = columns[first] * columns[second]
             return function(Z, products, self.target[rows], self.weight[rows])
 
-        step = max(_PIECE_ENTRIES // max(self.target.shape[1], len(first)), 1)
+        step = max(PIECE_ENTRIES // max(self.target.shape[1], len(first)), 1)
         return sum_blocks(add_terms, of_rows, list(gen_batches(len(self.Z), step)))
 
     def maximise(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +93,7 @@ class JeffreysBatch:
         inverses, values = self.Z.new_full((m, q, q), torch.nan), self.Z.new_full((m,), torch.nan)
         active, batch = torch.arange(m), self
         rounding = 1e-14 * len(self.Z) ** 0.5
-        for _ in range(_MAX_STEPS):
+        for _ in range(MAX_STEPS):
             reached, slope, inverse = batch.evaluate(theta + step)
             is_better = reached >= value - rounding * (1 + reached.abs())
             theta = torch.where(is_better[:, None], theta + step, theta)

@@ -10,11 +10,9 @@ from scipy import linalg
 from torch import Tensor
 
 from skorch_logreg.losses import Binomial
+from skorch_logreg.objective import SUM_RTOL
 
 _LOSS = Binomial()
-# log-likelihood units of decrements, where quantiles of likelihood ratios are of the order of 1;
-# share of the information's diagonal of the damping, above the rounding of sums over 1e8 rows
-_ROUNDING = 1e-12
 # logits; up to this change the decrement is accurate to a few per cent (self-concordance)
 _MAX_LOGIT_CHANGE = 0.05
 # share of a column's norm: its rounding error if its mean is 1e8 times its deviation
@@ -113,7 +111,7 @@ class Likelihood:
         rows = self.information_root(theta)
         factor = np.linalg.qr(rows, mode="r")
         # a direction without a maximum has a curvature of the order of the damping
-        if not (np.diag(factor) ** 2 > 10 * _ROUNDING * (rows**2).sum(axis=0)).all():
+        if not (np.diag(factor) ** 2 > 10 * SUM_RTOL * (rows**2).sum(axis=0)).all():
             raise NoMaximumError("the information is singular.")
         half = linalg.solve_triangular(factor, np.eye(len(factor)))
         return half @ half.T
@@ -139,7 +137,7 @@ def maximise(
         decrement = float(half @ half) / 2
         is_near = np.abs(design @ step).max(initial=0.0) <= _MAX_LOGIT_CHANGE
         step = basis @ step
-        if is_near and decrement <= _ROUNDING:
+        if is_near and decrement <= SUM_RTOL:
             return theta + step
         # halve the step until the value increases enough (Armijo condition with constant 1e-4)
         rounding = 1e-14 * len(design) ** 0.5 * (1 + abs(value))
@@ -162,7 +160,7 @@ def damped_cholesky(rows: np.ndarray) -> np.ndarray:
     the decrement bounds the gradient g by ``(2e-12 x 1e-12)^(1/2)`` along such a direction.
     """
     gram = rows.T @ rows
-    gram[np.diag_indices(len(gram))] *= 1 + _ROUNDING
+    gram[np.diag_indices(len(gram))] *= 1 + SUM_RTOL
     try:
         return linalg.cholesky(gram)
     except linalg.LinAlgError as failure:

@@ -19,8 +19,7 @@ from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.analysis.costs import check_cost_matrix
 from skorch_logreg.exceptions import ParameterError
-
-_SCORE_RTOL = 1e-12  # relative difference below which scores differ only by rounding
+from skorch_logreg.objective import SUM_RTOL
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def best_index(problem: HeldOutPredictions, scores: np.ndarray) -> int:
     finite = np.isfinite(scores)
     if not finite.any():
         raise ParameterError("scoring gives no threshold a finite score.")
-    tolerance = _SCORE_RTOL * np.abs(scores[finite]).max()
+    tolerance = SUM_RTOL * np.abs(scores[finite]).max()
     good = np.flatnonzero(finite & (scores >= scores[finite].max() - tolerance))
     return int(good[np.abs(problem.thresholds[good] - 0.5).argmin()])
 
@@ -213,7 +212,7 @@ def select_jointly(
     """
     counts = [problem.counts for problem in problems]
     value, better = -1.0, 0.0
-    while better > value + _SCORE_RTOL:
+    while better > value + SUM_RTOL:
         value = better
         indices = [
             best_index(problem, (1 + beta**2) * tp - value * (tp + fp))

@@ -28,6 +28,7 @@ VALUE_ROUNDING = 2 * _EPS  # relative rounding error of an objective, at least
 ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
 # largest suboptimality of a converged model in units of tol^2, a promise of `notebooks/promises.md`
 MAX_EXCESS = 10.0
+SUM_RTOL = 1e-12  # relative rounding error of sums over up to 1e8 rows, at most
 # relative rounding error of an objective with float32 products
 LOW_PRECISION_ROUNDING = 8 * torch.finfo(torch.float32).eps
 

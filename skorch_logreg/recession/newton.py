@@ -8,14 +8,12 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Point, loss_hessian, multiply_curvature
+from skorch_logreg.objective import SUM_RTOL, Objective, Point, loss_hessian, multiply_curvature
 from skorch_logreg.recession.saturated import MIN_SHARE
 
 # Newton steps after which a proof is given up, which saves a linear program (letter, C = inf: 0.03
 # seconds in place of 32)
 _MAX_STEPS = 4
-# eigenvalue of a Hessian with unit diagonal that may be a rounding error
-_FLAT_EIGENVALUE = 1e-12
 # change of logits along a flat direction that counts as rounding
 _CONSTANT_LOGIT = torch.finfo(torch.float64).eps ** 0.5
 
@@ -64,7 +62,7 @@ class NewtonSteps:
         diagonal = matrix.diagonal()
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         values, vectors = torch.linalg.eigh(matrix * scale * scale[:, None])
-        curved = values > _FLAT_EIGENVALUE
+        curved = values > SUM_RTOL  # an eigenvalue of less may be a rounding error
         empty = scale.new_zeros(0, n_outputs, width)
         steps = cls(within, (n_outputs, width), scale, vectors[:, curved], values[curved], empty)
         flat = vectors[:, ~curved].T * scale * total.sqrt()

@@ -71,8 +71,8 @@ class FoldData:
         estimator = validation.checked_estimator(final) if is_multilabel else final
         chosen = Options.of(1.0, 0.0, estimator.solver)  # without what candidates have of their own
         if is_multilabel:
-            fit_params["resolved"] = chosen
-            inputs = validation.validate_labels(final, estimator, X, y, sample_weight, **fit_params)
+            how = {"resolved": chosen, **fit_params}
+            inputs = validation.validate_labels(final, estimator, X, y, sample_weight, **how)
             n_labels = inputs.labels.n_labels
         else:
             inputs = validate(X, y, sample_weight, model=final, chosen=chosen, **fit_params)

@@ -43,9 +43,7 @@ def complete(
             _print(search.verbose, candidates[number], batched.get(number, fold), places)
     jobs = (
         delayed(_fit_and_score)(
-            _FailedFit(clone(search.estimator), batched.errors[number])
-            if data.elsewhere is not None
-            else clone(search.estimator),
+            _unfitted(search.estimator, batched, number),
             data.X,
             data.y,
             scorer=data.scorer,
@@ -68,6 +66,11 @@ def complete(
     found = Parallel(search.n_jobs, pre_dispatch=search.pre_dispatch)(jobs) if missing else ()
     fitted = dict(zip(missing, found, strict=True))
     return [fitted[pair] if pair in fitted else batched.get(*pair) for pair in pairs]
+
+
+def _unfitted(estimator: Any, batched: BatchResults, candidate_index: int) -> Any:
+    own = clone(estimator)
+    return own if batched.in_memory else _FailedFit(own, batched.errors[candidate_index])
 
 
 class _FailedFit(BaseEstimator):

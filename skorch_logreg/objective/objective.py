@@ -25,7 +25,9 @@ from skorch_logreg.penalties import Penalty
 
 _EPS = torch.finfo(torch.float64).eps
 VALUE_ROUNDING = 2 * _EPS  # relative rounding error of an objective, at least
-ROUNDING_DISTANCE = 1e-13  # relative suboptimality that rounding may leave
+# relative suboptimality that rounding may leave, and violation of a condition relative to the
+# largest slope
+ROUNDING_DISTANCE = 1e-13
 # largest suboptimality of a converged model in units of tol^2, a promise of `notebooks/promises.md`
 MAX_EXCESS = 10.0
 SUM_RTOL = 1e-12  # relative rounding error of sums over up to 1e8 rows, at most

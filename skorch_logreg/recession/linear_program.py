@@ -13,7 +13,7 @@ _EPS = np.finfo(np.float64).eps
 _TOLERANCE = 1e-10  # smallest feasibility tolerance that HiGHS accepts
 MIN_GAIN = 10 * _TOLERANCE  # gain of a row in the unit box above the error of a solution
 # values below which a row may be active at a vertex, tried in turn
-_ZERO_ROUNDINGS = (1e-7, 1e-9, 1e-11)
+_ZERO_ROUNDINGS = (100 * MIN_GAIN, MIN_GAIN, MIN_GAIN / 100)
 
 
 class Cone:

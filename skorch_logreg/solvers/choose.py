@@ -20,6 +20,7 @@ from skorch_logreg.curvature import (
 )
 from skorch_logreg.kernels.passes import has_newton_step
 from skorch_logreg.objective import Objective, Point, sampled_at
+from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 
 # All thresholds of the cost model. Costs are in passes: reads of X by all models of a batch.
 # `python -m benchmarks.choose` races the alternatives to what these pick.
@@ -40,9 +41,6 @@ MANY_MODELS = 4  # models from which a shared factorisation pays
 MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
 _SMALL_SECONDS = 4e-3  # time of a pass and a Hessian for which a second thread does not pay
 _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one (race square: 1.5 times as fast)
-# longest rows whose Hessian many models share: of 5,000 columns of text, with the most frequent
-# ones in it, 15 models took 2.2 times as long as on uncorrelated columns
-_SHARED_COLUMNS = 1000
 # rows of a sample; the relative error of its curvature is sqrt(columns / rows)
 ROWS_PER_COEF = 10  # in low precision, which solvers correct (40k x 500: 1.3 times as fast as all)
 _ROWS_PER_CLASS_COEF = 5  # of the block of a class (debian_embeddings: .75 of the time of 10)
@@ -144,7 +142,9 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
         return own
     if objective.loss.nuisance is not None:  # a shared curvature takes no targets
         return own
-    if side > _SHARED_COLUMNS:
+    # of 5,000 columns of text, with the most frequent ones in a shared Hessian, 15 models took 2.2
+    # times as long as on uncorrelated columns
+    if side > MAX_EIGEN_SIDE:
         build = UncorrelatedColumns.build
         return CurvaturePlan(build, False, own.cost, 0.0, own, is_adaptive=True)
     n_rows = _sampled(objective, side, _START[1])

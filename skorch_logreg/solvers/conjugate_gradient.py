@@ -14,9 +14,8 @@ from skorch_logreg.objective import (
     total_curvature,
 )
 from skorch_logreg.solvers.choose import PROOF_RATE
+from skorch_logreg.subproblems.quadratic import MAX_STALLS
 
-# products over which the contraction is measured: the first ones are faster than the last
-_RECENT = 4
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
@@ -82,7 +81,8 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        recent = [*recent[1 - _RECENT :], rz]
+        # the first products contract faster than the last
+        recent = [*recent[1 - MAX_STALLS :], rz]
         decrement = decrement + step * rz / 2
         z = _preconditioned(curvature, residual)
         fresh = inner(residual, z)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS, coordinate_descent
+from skorch_logreg.objective import ROUNDING_DISTANCE
 from skorch_logreg.penalties.protocol import CoordinateTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
     MAX_STEPS,
-    SETTLED,
     Quadratic,
     inverse_root,
     solve,
@@ -194,7 +194,7 @@ class _Corners:
             low, high = self.terms.subgradients(x)
             up, down = -(slope + image) - high, low + slope + image
             violation = torch.where(free, 0.0, torch.maximum(up, down))
-            freed = violation > SETTLED * (slope - hessian @ start).abs().max()
+            freed = violation > ROUNDING_DISTANCE * (slope - hessian @ start).abs().max()
             if not bool(freed.any()):
                 break
             free = free | freed

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS
+from skorch_logreg.objective import ROUNDING_DISTANCE
 from skorch_logreg.penalties.protocol import GroupTerms
 from skorch_logreg.subproblems.quadratic import (
     MANY,
     MAX_STALLS,
     MAX_STEPS,
-    SETTLED,
     Quadratic,
     solve,
 )
@@ -57,7 +57,7 @@ def _minimise(
     size = hessian.abs()
     x, gradient, least, idle = start.clone(), slope, math.inf, 0
     first = _violation(gradient, x, strength, members)
-    goal = SETTLED * (strength + (hessian @ start - slope).abs())
+    goal = ROUNDING_DISTANCE * (strength + (hessian @ start - slope).abs())
     # a start that meets the largest goal may be far from that of a group with smaller slopes
     if first > float(goal.max()):
         most = DECREASE_LEFT * first if len(slope) > MANY else 0.0

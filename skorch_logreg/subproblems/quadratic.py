@@ -9,10 +9,9 @@ from torch import Tensor
 
 _EPS = torch.finfo(torch.float64).eps
 MAX_STEPS = 20  # maximum number of steps of an iteration that may fail
-MAX_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
+MAX_STALLS = 4  # steps over which progress is measured: without any, the precision is exhausted
 MANY = 256  # coordinates, from which a problem is not solved to the last digit
 ROUNDING = 1e-14  # curvature relative to the largest one that may be rounding error
-SETTLED = 1e-13  # violation of a condition, relative to the largest slope, that is rounding error
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,25 @@ class _Corners:
         step, exact = self._primal_dual(step)
         if exact:
             return step
-        return self._proximal_gradient(step) if len(start) > MANY else self._active_set(step)
+        if len(start) > MANY:
+            step = self._proximal_gradient(step)
+        return step if self._is_enough(step) else self._active_set(step)
+
+    def _is_enough(self, step: Tensor) -> bool:
+        """Return True for a step of many coordinates that leaves a small share of its decrease.
+
+        What the nonzero ones may still decrease is bounded by their minimiser at fixed signs, which
+        may cross zero as if the penalty were linear.
+        """
+        if len(step) <= MANY:
+            return False
+        start, lasso = self.quadratic.start, self.terms.lasso
+        x, value = start + step, self._value(step, self.quadratic.hessian @ step)
+        sign = x.sign()
+        ahead = self._among(~self._at_corner(x), step, sign)
+        penalty = lasso @ (sign * (start + ahead) - start.abs())
+        least = float(self.quadratic.value(ahead, self.quadratic.hessian @ ahead) + penalty)
+        return value - least <= -DECREASE_LEFT * value
 
     def _ridge_step(self) -> Tensor:
         """Step to the minimiser without corners, with a cutoff that does not depend on units."""

@@ -1,5 +1,8 @@
 """Steps of proximal Newton's method on Hessians of rounding."""
 
+from sklearn.datasets import make_classification
+
+from skorch_logreg import TorchLogisticClassifier
 from tests.hunt.draws import draw
 from tests.hunt.laws import check
 
@@ -12,3 +15,11 @@ def test_saturated_classes_within_bounds_come_to_their_minimum():
 def test_a_shift_of_the_hessian_is_hardly_larger_than_it_has_to_be():
     """Five classes that almost separate: 27 steps, and more than 500 with shifts 1e8 apart."""
     assert draw(1787).fit(max_iter=100).converged_
+
+
+def test_many_nonzero_coefficients_come_to_their_minimum():
+    """470 of them: quadratic problems that are solved approximately left more than 300 steps."""
+    X, y = make_classification(600, 60, n_informative=30, n_classes=8, random_state=0)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = TorchLogisticClassifier(C=100.0, l1_ratio=1.0, tol=1e-4, max_iter=20)
+    assert model.fit(X, y).converged_

@@ -5,13 +5,26 @@ from typing import Any
 
 import numpy as np
 
-from skorch_logreg.analysis.outcome_table import adjusted_over_outcomes
 from skorch_logreg.analysis.table import OutcomeRows, Table
-from skorch_logreg.names import index_of
+
+
+class _FirthEstimates(Table):
+    """Columns of bias-reduced estimates."""
+
+    coef: np.ndarray
+    standard_error: np.ndarray
+    interval: np.ndarray
+    statistic: np.ndarray
+    p_value: np.ndarray
+
+    def _columns(self) -> dict[str, Any]:
+        lower, upper = np.moveaxis(self.interval, -1, 0)
+        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
+        return {**columns, "upper": upper, "chi2": self.statistic, "p": self.p_value}
 
 
 @dataclass(frozen=True, repr=False)
-class FirthFit(Table):
+class FirthFit(_FirthEstimates):
     """Result of `firth`.
 
     Attributes
@@ -49,11 +62,6 @@ class FirthFit(Table):
     classes: np.ndarray
     level: float
 
-    def _columns(self) -> dict[str, Any]:
-        lower, upper = self.interval.T
-        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
-        return {**columns, "upper": upper, "chi2": self.statistic, "p": self.p_value}
-
     def _notes(self) -> list[str]:
         return [
             f"penalised log-likelihood {self.log_likelihood:.6g}; coefficients of class "
@@ -62,7 +70,7 @@ class FirthFit(Table):
 
 
 @dataclass(frozen=True, repr=False)
-class FirthOutcomes(OutcomeRows):
+class FirthOutcomes(OutcomeRows, _FirthEstimates):
     """Result of `firth` for many outcomes; ``found[name]`` is the `FirthFit` of one.
 
     Attributes
@@ -97,30 +105,7 @@ class FirthOutcomes(OutcomeRows):
     messages: dict[Any, str]
 
     def __getitem__(self, outcome: Any) -> FirthFit:
-        each = index_of(outcome, self.outcomes, "The outcome")
-        return FirthFit(
-            names=self.names,
-            coef=self.coef[each],
-            standard_error=self.standard_error[each],
-            interval=self.interval[each],
-            statistic=self.statistic[each],
-            p_value=self.p_value[each],
-            log_likelihood=float(self.log_likelihood[each]),
-            classes=np.arange(2),
-            level=self.level,
-        )
-
-    @property
-    def adjusted_p(self) -> np.ndarray:
-        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params)."""
-        return adjusted_over_outcomes(self.p_value)
-
-    def _columns(self) -> dict[str, Any]:
-        lower, upper = np.moveaxis(self.interval, -1, 0)
-        columns = {"coef": self.coef, "std err": self.standard_error, "lower": lower}
-        columns |= {"upper": upper, "chi2": self.statistic, "p": self.p_value}
-        columns |= {"adjusted p": self.adjusted_p}
-        return {head: values.ravel() for head, values in columns.items()}
+        return FirthFit(**self._fields_of(outcome))
 
     def _notes(self) -> list[str]:
         return [

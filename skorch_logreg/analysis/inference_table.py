@@ -8,8 +8,23 @@ import numpy as np
 from skorch_logreg.analysis.normal import NormalEstimates
 
 
+class OddsRatios(NormalEstimates):
+    """Wald tests, intervals and odds ratios of coefficients."""
+
+    coef: np.ndarray
+
+    @property
+    def odds_ratio(self) -> np.ndarray:
+        """Odds ratios for an increase of a feature by one, of the shape of `coef`."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(self.coef)
+
+    def _columns(self) -> dict[str, Any]:
+        return super()._columns() | {"odds ratio": self.odds_ratio}
+
+
 @dataclass(frozen=True, repr=False)
-class Inference(NormalEstimates):
+class Inference(OddsRatios):
     """Result of `summary`.
 
     Attributes
@@ -71,12 +86,6 @@ class Inference(NormalEstimates):
     is_ordered: bool = False
 
     @property
-    def odds_ratio(self) -> np.ndarray:
-        """Odds ratios for an increase of a feature by one, of shape (n_params,)."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.exp(self.coef)
-
-    @property
     def aic(self) -> float:
         """Akaike information criterion, ``2 k - 2 log L``."""
         return 2 * (self.df_model + self.n_intercepts) - 2 * self.log_likelihood
@@ -96,9 +105,6 @@ class Inference(NormalEstimates):
         if self.null_log_likelihood == 0:
             return np.nan
         return 1 - self.log_likelihood / self.null_log_likelihood
-
-    def _columns(self) -> dict[str, Any]:
-        return super()._columns() | {"odds ratio": self.odds_ratio}
 
     def _text(self, shown: list[int]) -> dict[str, list[str]]:
         text = super()._text(shown)

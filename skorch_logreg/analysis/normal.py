@@ -60,7 +60,7 @@ class NormalEstimates(Table):
         return normal_interval(self.estimate, self.standard_error, self.level)
 
     def _columns(self) -> dict[str, Any]:
-        lower, upper = self.interval.T
+        lower, upper = np.moveaxis(self.interval, -1, 0)
         errors = {"std err": self.standard_error, "z": self.z, "p": self.p_value}
         return {self._head: self.estimate, **errors, "lower": lower, "upper": upper}
 

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from skorch_logreg.analysis.inference_table import Inference
-from skorch_logreg.analysis.normal import NormalEstimates
+from skorch_logreg.analysis.inference_table import Inference, OddsRatios
 from skorch_logreg.analysis.table import OutcomeRows
-from skorch_logreg.names import index_of
 
 
 @dataclass(frozen=True, repr=False)
-class OutcomeInference(OutcomeRows, NormalEstimates):
+class OutcomeInference(OutcomeRows, OddsRatios):
     """Result of `summary` for a `MultiLabel`: the inference of all outcomes.
 
     ``found[name]`` is the `Inference` of one outcome, with its tests, AIC and so on.
@@ -63,49 +60,8 @@ class OutcomeInference(OutcomeRows, NormalEstimates):
     weight_type: str = "frequency"
 
     def __getitem__(self, outcome: Any) -> Inference:
-        each = index_of(outcome, self.outcomes, "The outcome")
-        return Inference(
-            names=self.names,
-            coef=self.coef[each],
-            covariance=self.covariance[each],
-            convention=self.convention,
-            level=self.level,
-            log_likelihood=float(self.log_likelihood[each]),
-            null_log_likelihood=float(self.null_log_likelihood[each]),
-            n_samples=float(self.n_samples[each]),
-            df_model=float(self.df_model[each]),
-            n_intercepts=self.n_intercepts,
-            is_penalised=bool(self.is_penalised[each]),
-            convergence_message=self.messages.get(outcome),
-            weight_type=self.weight_type,
-            classes=np.arange(2),
-        )
-
-    @property
-    def odds_ratio(self) -> np.ndarray:
-        """Odds ratios for an increase of a feature by one, of shape (n_outcomes, n_params)."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.exp(self.coef)
-
-    @property
-    def adjusted_p(self) -> np.ndarray:
-        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params)."""
-        return adjusted_over_outcomes(self.p_value)
-
-    def _columns(self) -> dict[str, Any]:
-        lower, upper = np.moveaxis(self.interval, -1, 0)
-        columns = {"coef": self.coef, "std err": self.standard_error, "z": self.z}
-        columns |= {"p": self.p_value, "lower": lower, "upper": upper}
-        columns |= {"odds ratio": self.odds_ratio, "adjusted p": self.adjusted_p}
-        return {head: values.ravel() for head, values in columns.items()}
+        message = self.messages.get(outcome)
+        return Inference(**self._fields_of(outcome) | {"convergence_message": message})
 
     def _notes(self) -> list[str]:
         return [f"covariance: {self.convention}", *super()._notes()]
-
-
-def adjusted_over_outcomes(p_value: np.ndarray) -> np.ndarray:
-    """Adjust p-values (n_outcomes, n_params) of each parameter; nan where they are nan."""
-    found, is_known = np.full_like(p_value, np.nan), ~np.isnan(p_value).any(axis=1)
-    if is_known.any():
-        found[is_known] = stats.false_discovery_control(p_value[is_known], axis=0)
-    return found

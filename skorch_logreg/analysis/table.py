@@ -1,13 +1,15 @@
 """Tables of results: as text, in notebooks and as data frames."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from html import escape
 from itertools import product
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from skorch_logreg.names import shorten
+from skorch_logreg.names import index_of, shorten
 
 _MAX_ROWS = 60  # shown, as in pandas; of a longer table the first and the last ones
 
@@ -76,6 +78,30 @@ class OutcomeRows(Table):
     """Mixin of a table with a row for each parameter, ``names``, of each of the ``outcomes``."""
 
     outcomes: Any
+    p_value: Any
+
+    @property
+    def adjusted_p(self) -> np.ndarray:
+        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params)."""
+        found, is_known = np.full_like(self.p_value, np.nan), ~np.isnan(self.p_value).any(axis=1)
+        if is_known.any():
+            found[is_known] = stats.false_discovery_control(self.p_value[is_known], axis=0)
+        return found
+
+    def _columns(self) -> dict[str, Any]:
+        columns = super()._columns() | {"adjusted p": self.adjusted_p}
+        return {head: values.ravel() for head, values in columns.items()}
+
+    def _fields_of(self, outcome: Any) -> dict[str, Any]:
+        """Return the fields of the table of one outcome."""
+        this: Any = self  # a dataclass
+        each = index_of(outcome, self.outcomes, "The outcome")
+        found = {field.name: getattr(self, field.name) for field in fields(this)}
+        del found["outcomes"], found["messages"]
+        for name, value in found.items():
+            if isinstance(value, np.ndarray):
+                found[name] = value[each] if value.ndim > 1 else value[each].item()
+        return found | {"classes": np.arange(2)}
 
     def _index(self) -> list[tuple[Any, str]]:
         return list(product(self.outcomes.tolist(), self.names))

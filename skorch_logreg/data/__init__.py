@@ -12,7 +12,7 @@ from skorch_logreg.data.process_group import Rank, RankParts, RankRows
 from skorch_logreg.data.protocol import Block, Data, Partitions
 from skorch_logreg.data.sources import ArrayChunks, NpyChunks, ParquetChunks
 from skorch_logreg.data.sparse import SparseBlock
-from skorch_logreg.data.tensors import as_tensor, take_columns
+from skorch_logreg.data.tensors import as_tensor
 
 __all__ = [
     "CONTAINERS",
@@ -42,5 +42,4 @@ __all__ = [
     "from_parts",
     "look_through",
     "scratch_folders",
-    "take_columns",
 ]

@@ -16,7 +16,7 @@ from skorch_logreg.data.lazy_rows import Call, LazyRows, Node, RemoteRows, Unava
 from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Data, Kernel, Partitions
-from skorch_logreg.data.tensors import SAMPLE_ROWS, take_columns
+from skorch_logreg.data.tensors import SAMPLE_ROWS
 
 PLACES = {
     "memory": "arrays, as above",
@@ -163,7 +163,7 @@ class PartitionedData(Data):
 
         def read_some(X: Any, index: int, check: bool) -> Any:
             rows = read(X, index, check)
-            return rows[:, columns.numpy()] if sp.issparse(rows) else take_columns(rows, columns)
+            return rows[:, columns.numpy() if sp.issparse(rows) else columns]
 
         def copy_some(X: Any, index: int, held: list[Any]) -> tuple[Any, list[Any]]:
             some = read_some(X, index, False)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from skorch_logreg.data.tensors import take_columns
 from skorch_logreg.kernels.quadratic import ColumnProblem
 
 
@@ -247,7 +246,7 @@ class Data(ABC):
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where models have their own."""
         targets, weight = (
-            take_columns(array, models) if array.shape[1] > 1 else array
+            array[:, models] if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
         )
         columns = max(self.targets.shape[1], self.weight.shape[1])

@@ -59,11 +59,6 @@ def float_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float32, torch.bfloat16) else torch.float64
 
 
-def take_columns(array: Tensor, columns: Tensor) -> Tensor:
-    """Copy columns ``array[:, columns]``."""
-    return array[:, columns]
-
-
 def gather_columns(array: Tensor, columns: Tensor, out: Tensor | None = None) -> Tensor:
     """Copy scattered columns of rows, twice as fast as ``index_select`` does."""
     index, signed = columns.expand(len(array), -1), _SIGNED.get(array.dtype)

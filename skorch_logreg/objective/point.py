@@ -6,8 +6,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import take_columns
-
 
 @dataclass(frozen=True)
 class Point:
@@ -39,7 +37,7 @@ class Point:
         """Return the point of some models."""
         return Point(
             self.params[models],
-            take_columns(self.logits, models),
+            self.logits[:, models],
             self.value[models],
             self.gradient[models],
             None if self.intercept_hessian is None else self.intercept_hessian[models],

@@ -29,10 +29,6 @@ from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
 
-# a block's number of rows is a multiple of this, because a product may round its last rows
-# differently
-_BLOCK_ROWS = 256
-
 
 class LogitPrediction:
     """Mixin of predictions from logits, which subclasses compute, `classes_` and `threshold`."""
@@ -293,7 +289,8 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         return product(X)
     # threads take blocks, because some BLAS use one thread for a product with one column
     logits = coef.new_empty(X.shape[0], coef.shape[0])
-    step = max(BLOCK_ELEMENTS // X.shape[1] & -_BLOCK_ROWS, _BLOCK_ROWS)
+    # a block has a power of two rows, because a product may round its last rows differently
+    step = 1 << max((BLOCK_ELEMENTS // X.shape[1]).bit_length() - 1, 0)
 
     def part(start: int) -> None:
         logits[start : start + step] = product(X[start : start + step])

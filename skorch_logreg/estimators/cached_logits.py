@@ -5,11 +5,12 @@ from typing import Any, Self
 from torch import Tensor
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.ordinal import OrdinalLogisticClassifier
 from skorch_logreg.inputs.arrays import ArrayNamespace
 
 
-class CachedLogitsClassifier(TorchLogisticClassifier):
-    """Fitted classifier with cached logits for one array.
+class _CachedLogits:
+    """Mixin of a fitted classifier with cached logits for one array.
 
     It represents a model of a batch for scorers, which take an estimator. Predictions for the
     same object ``X`` use the cached logits; those for other arrays are computed from `coef_`.
@@ -20,7 +21,7 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
     @classmethod
     def of(
         cls,
-        template: TorchLogisticClassifier,
+        template: Any,
         fitted: dict[str, Any],
         X: Any,
         logits: Tensor,
@@ -39,8 +40,18 @@ class CachedLogitsClassifier(TorchLogisticClassifier):
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         if self._cached is not None and X is self._cached[0]:
             return self._cached[1], ArrayNamespace.of(X)
-        return super()._logits(X, method)
+        found: tuple[Tensor, ArrayNamespace] = super()._logits(X, method)  # type: ignore[misc]
+        return found
 
     def _state(self) -> dict[str, Any]:
         """Return the state of a classifier without the cached rows and logits."""
-        return {name: value for name, value in super()._state().items() if name != "_cached"}
+        state: dict[str, Any] = super()._state()  # type: ignore[misc]
+        return {name: value for name, value in state.items() if name != "_cached"}
+
+
+class CachedLogitsClassifier(_CachedLogits, TorchLogisticClassifier):
+    """`TorchLogisticClassifier` with cached logits."""
+
+
+class CachedLogitsOrdinal(_CachedLogits, OrdinalLogisticClassifier):
+    """`OrdinalLogisticClassifier` with cached log-odds or log-probabilities."""

@@ -1,7 +1,6 @@
 """Logistic regression of ordered classes as a scikit-learn classifier."""
 
 from numbers import Integral, Real
-from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.options import Options, ValidatedParameters
+from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import CumulativeLogit
 
@@ -128,6 +128,9 @@ class OrdinalLogisticClassifier(
     }
     threshold: ClassVar[float] = 0.5  # type: ignore[misc]
     solver: ClassVar[str] = "auto"
+    fit_intercept: ClassVar[bool] = True
+    intercept_scaling: ClassVar[float] = 1.0
+    is_ordered: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -197,23 +200,10 @@ class OrdinalLogisticClassifier(
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:
         if isinstance(X, RankRows):
             raise ParameterError("OrdinalLogisticClassifier does not support RankRows.")
-        penalty = None if self.penalty == "elasticnet" else self.penalty
-        if penalty is not None and self.l1_ratio != 0:
-            raise ParameterError(
-                f"l1_ratio={self.l1_ratio} mixes ridge and lasso, but penalty={penalty!r} is "
-                "neither; leave l1_ratio at 0."
-            )
-        chosen = Options.of(self.C, self.l1_ratio, "auto", penalty)
+        chosen = self._options()
         inputs = validate(X, y, sample_weight, model=self, chosen=chosen)
-        parameters = SimpleNamespace(
-            bounds=self.bounds,
-            penalty_factor=self.penalty_factor,
-            fit_intercept=True,
-            intercept_scaling=1.0,
-            is_ordered=True,
-        )
-        problem = inputs.problem(parameters, chosen)
-        order, self.classes_ = _ordered(inputs.labels.classes, self.categories)
+        problem = inputs.problem(self, chosen)
+        order, self.classes_ = ordered_classes(inputs.labels.classes, self.categories)
         targets, weight = inputs.weighted_targets(self.class_weight)
         targets = torch.from_numpy(order.argsort()).to(targets.device)[targets]
         self._check_shown(targets, weight)
@@ -229,11 +219,26 @@ class OrdinalLogisticClassifier(
         )
         passes, reached = ([step[i] for step in solution.trace] for i in range(2))
         self.history_ = {"n_passes": passes, "optimality": reached}
-        self.coef_ = problem.fitted(solution.params)["coef_"]
-        assert solution.nuisance is not None
-        thresholds = solution.nuisance.cumsum(dim=1) - solution.params.intercept
-        self.thresholds_ = problem.namespace.from_tensor(thresholds[0].to(problem.stored_dtype))
+        self.__dict__.update(self._fitted(problem, solution))
         certificate.set_certified(self, solution, problem.namespace, problem.dtype)
+
+    def _options(self) -> Options:
+        penalty = None if self.penalty == "elasticnet" else self.penalty
+        if penalty is not None and self.l1_ratio != 0:
+            raise ParameterError(
+                f"l1_ratio={self.l1_ratio} mixes ridge and lasso, but penalty={penalty!r} is "
+                "neither; leave l1_ratio at 0."
+            )
+        return Options.of(self.C, self.l1_ratio, "auto", penalty)
+
+    @staticmethod
+    def _fitted(problem: Problem, solution: fitting.FitResult, number: int = 0) -> dict[str, Any]:
+        """Return `coef_` and `thresholds_` of one of the models."""
+        assert solution.nuisance is not None
+        thresholds = (solution.nuisance.cumsum(dim=1) - solution.params.intercept)[number]
+        thresholds = problem.namespace.from_tensor(thresholds.to(problem.stored_dtype))
+        coef = problem.fitted(solution.params, number)["coef_"]
+        return {"coef_": coef, "thresholds_": thresholds}
 
     def _check_shown(self, targets: Tensor, weight: Tensor | None) -> None:
         """Raise an error for classes without a row of positive weight."""
@@ -275,13 +280,20 @@ class OrdinalLogisticClassifier(
         """Compute log-odds of two classes (n_samples, 1), or log-probabilities of more."""
         logits, namespace = self._linear(X, method)
         thresholds = to_tensor(self.thresholds_).to(logits.device, logits.dtype)
-        if len(thresholds) == 1:
-            return logits - thresholds, namespace
         nuisance = torch.cat([thresholds[:1], thresholds.diff()])[None]
-        return CumulativeLogit(nuisance).log_proba(logits), namespace
+        return class_logits(nuisance, logits), namespace
 
 
-def _ordered(classes: Any, categories: Any) -> tuple[np.ndarray, Any]:
+def class_logits(nuisance: Tensor, logits: Tensor) -> Tensor:
+    """Return the log-odds of two ordered classes, or the log-probabilities of more.
+
+    ``nuisance`` (m, n_classes - 1) is that of `CumulativeLogit`, ``logits`` are (..., m, 1).
+    """
+    is_binary = nuisance.shape[1] == 1
+    return logits - nuisance if is_binary else CumulativeLogit(nuisance).log_proba(logits)
+
+
+def ordered_classes(classes: Any, categories: Any) -> tuple[np.ndarray, Any]:
     """Return the places (n_classes,) of ordered categories among sorted classes, and these."""
     if categories is None:
         return np.arange(len(classes)), classes

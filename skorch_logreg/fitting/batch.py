@@ -107,7 +107,8 @@ class BatchFitter:
         """Fit the models of a batch, whose indices are ``part`` and which have the same penalty."""
         numbers, place = np.unique(models.column[part], return_inverse=True)
         targets, weight = self.columns(numbers)
-        shown = np.ones((len(part), max(self.loss.n_outputs, 2)), dtype=bool)
+        n_classes = getattr(self.loss, "n_classes", max(self.loss.n_outputs, 2))
+        shown = np.ones((len(part), n_classes), dtype=bool)
         if self.fit_intercept:
             shown = classes_shown(targets, weight, shown.shape[1])[place]
         if models.constant is not None:

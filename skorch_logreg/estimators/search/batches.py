@@ -12,10 +12,15 @@ from torch import Tensor
 
 from skorch_logreg import fitting
 from skorch_logreg.estimators import certificate, persistence
-from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier, CachedLogitsOrdinal
 from skorch_logreg.estimators.multilabel import validation
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, attributes
+from skorch_logreg.estimators.ordinal import (
+    OrdinalLogisticClassifier,
+    class_logits,
+    ordered_classes,
+)
 from skorch_logreg.estimators.prediction import _affine
 from skorch_logreg.estimators.search.candidates import (
     Candidate,
@@ -163,15 +168,17 @@ class CandidateBatch:
         """
         if not len(self.solution.logits):
             return None
-        if X_test is None:
-            taken = rows.take(self.solution.logits[0:])  # slicing collects out-of-core rows
-            logits = taken.reshape(len(taken), len(self.settings), -1)
-        elif part == "train":
-            logits = self.solution.logits
+        if X_test is None or part == "train":
+            logits = self.solution.logits[0:]  # slicing collects out-of-core rows
         else:
             params = self.problem.without_column(self.solution.params)
             logits = _affine(X_test, params.coef.flatten(0, 1), params.intercept.flatten())
             logits = logits.unflatten(1, params.intercept.shape)
+        if self.solution.nuisance is not None:
+            logits = class_logits(self.solution.nuisance, logits)
+        if X_test is None:
+            taken = rows.take(logits)
+            logits = taken.reshape(len(taken), len(self.settings), -1)
         return logits.to(self.problem.stored_dtype)
 
     def model(
@@ -181,15 +188,20 @@ class CandidateBatch:
         number = place[0] * len(self.settings) + place[1]
         solution, labels = self.solution, self.fold_data.inputs.labels
         if logits is not None and not self.is_multilabel:
+            kind: Any = CachedLogitsClassifier
+            found = self.problem.fitted(solution.params, number)
+            if solution.nuisance is not None:
+                kind = CachedLogitsOrdinal
+                found = kind._fitted(self.problem, solution, number)
             fitted = {
                 **self.fold_data.feature_attributes,
                 "classes_": labels.classes,
-                **self.problem.fitted(solution.params, number),
+                **found,
                 "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
                 **certificate.attributes(solution, number),
             }
             own = logits[:, place[1]].contiguous()
-            return CachedLogitsClassifier.of(candidate.model, fitted, X, own)
+            return kind.of(candidate.model, fitted, X, own)
         n_labels, model = self.fold_data.n_labels, copy(candidate.model)
         fits = replace(solution, logits=solution.logits[:0])
         fits = fits.take(torch.arange(n_labels) + number * n_labels)
@@ -251,7 +263,7 @@ def _resolve(model: Any, labels: Any) -> tuple[Any, Options, Tensor]:
         options = validation.resolve_for_labels(estimator, model.C)
         C = validation.c_per_label(model.C, estimator, options, labels.n_labels)
         return estimator, options, C
-    options = resolve(model)
+    options = model._options() if type(model) is OrdinalLogisticClassifier else resolve(model)
     check_threshold_classes(model.threshold, labels.n_classes)
     return model, options, torch.tensor([options.C], dtype=torch.float64)
 
@@ -260,6 +272,10 @@ def _class_targets(data: FoldData, model: Any, estimator: Any, options: Options)
     """Return the classes, and the rows' weights times class weights from each fold's rows."""
     inputs, weight = data.inputs, data.fold_weight
     labels, problem = inputs.labels, inputs.problem(model, options)
+    if type(model) is OrdinalLogisticClassifier:
+        order, _ = ordered_classes(labels.classes, model.categories)
+        if (np.diff(order) < 0).any():  # scorers take columns for probabilities of sorted classes
+            raise NotBatchedError(f"categories={model.categories!r} are not sorted.")
     if model.class_weight is not None:
         weight = weights.with_class_weight(model.class_weight, labels, weight)
     if not classes_shown(labels.index, weight, labels.n_classes).all():

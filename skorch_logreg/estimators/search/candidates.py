@@ -13,6 +13,7 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.neural.fits import frozen_features, head_classifier
+from skorch_logreg.estimators.ordinal import OrdinalLogisticClassifier
 from skorch_logreg.inputs import out_of_core
 from skorch_logreg.inputs.options import Options, resolve_device
 from skorch_logreg.solvers.minibatch import trains_in_epochs
@@ -24,6 +25,7 @@ BATCHED_PARAMETERS = {
         *("C", "class_weight", "threshold", "estimator__C", "estimator__l1_ratio"),
         *("estimator__class_weight", "estimator__penalty_factor"),
     ),
+    OrdinalLogisticClassifier: ("C", "l1_ratio", "class_weight", "penalty_factor"),
     NeuralLogisticClassifier: ("C", "l1_ratio", "class_weight", "threshold"),
 }
 
@@ -151,7 +153,7 @@ def _group(
             on_error([index], error)
         else:
             candidates.append(Candidate(index, model))
-    if type(final) is not MultiLabel:
+    if "threshold" in varying and type(final) is not MultiLabel:
         final.threshold = 0.5  # rows are validated without what candidates have of their own
     return CandidateGroup(template, tuple(candidates), network)
 

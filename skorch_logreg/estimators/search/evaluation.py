@@ -13,6 +13,7 @@ from sklearn.model_selection import _validation
 
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.data import scratch_folders
+from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
 from skorch_logreg.estimators.search.batches import CandidateBatch, FoldData, solve_batches
 from skorch_logreg.estimators.search.candidates import (
@@ -99,7 +100,8 @@ class _BatchEvaluation:
         """Solve and score candidates; the time of a solve is divided evenly among its fits."""
         group = self.group
         alone = group.has_no_transformers and group.network is None
-        keeps = self.data.search.refit and alone and type(group.final) is not MultiLabel
+        warm = type(group.final) is TorchLogisticClassifier  # others have no warm start
+        keeps = self.data.search.refit and alone and warm
         for batch in solve_batches(candidates, fold_data, self.results.fail):
             fit_time = (time.perf_counter() - started) / len(batch.folds) / len(batch.candidates)
             if keeps:

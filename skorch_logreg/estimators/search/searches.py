@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from skorch_logreg.estimators import persistence
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.classifier import MultiLabel
+from skorch_logreg.estimators.ordinal import OrdinalLogisticClassifier
 from skorch_logreg.estimators.search.candidates import BATCHED_PARAMETERS
 from skorch_logreg.estimators.search.evaluation import EvaluatedCandidates
 from skorch_logreg.estimators.search.scores import SearchData
@@ -26,7 +27,8 @@ from skorch_logreg.inputs.arrays import ArrayNamespace
 from skorch_logreg.inputs.dask import collect, computed_predictions
 from skorch_logreg.inputs.torch_context import seeded_generators
 
-_OUT_OF_CORE = TorchLogisticClassifier, MultiLabel  # which fit rows that are not in memory
+# which fit rows that are not in memory
+_OUT_OF_CORE = TorchLogisticClassifier, OrdinalLogisticClassifier, MultiLabel
 
 
 def _read_dataset(
@@ -62,8 +64,8 @@ class _BatchedSearch:
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows. Or chunks, a Dask collection or a map-style data set of torch, as in
-            `TorchLogisticClassifier.fit`, for a `TorchLogisticClassifier` or a `MultiLabel` of it;
-            see the notes of `BatchedGridSearchCV`.
+            `TorchLogisticClassifier.fit`, for this classifier, a `MultiLabel` of it or an
+            `OrdinalLogisticClassifier`; see the notes of `BatchedGridSearchCV`.
         y : array-like of shape (n_samples,), or None
             Class labels, which a data set of torch yields itself.
         **params : dict of str -> object
@@ -120,8 +122,8 @@ class _BatchedSearch:
         if type(self.estimator) not in _OUT_OF_CORE:
             raise ParameterError(
                 f"estimator={self.estimator!r} needs rows in memory, got {type(X).__name__}; rows "
-                "that are elsewhere are searched with a TorchLogisticClassifier or a MultiLabel, "
-                "without transformers."
+                "that are elsewhere are searched with a TorchLogisticClassifier, an "
+                "OrdinalLogisticClassifier or a MultiLabel, without transformers."
             )
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -214,8 +216,9 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     Parameters
     ----------
     estimator : estimator
-        A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
-        is frozen, or a `Pipeline` that ends in one; any other is searched as by scikit-learn.
+        A `TorchLogisticClassifier`, `OrdinalLogisticClassifier` or `MultiLabel`, a
+        `NeuralLogisticClassifier` whose backbone is frozen, or a `Pipeline` that ends in one; any
+        other is searched as by scikit-learn.
     param_grid : dict or list of dict
         Parameter names with lists of values to try.
     scoring : str, callable, list, tuple, dict or None, default=None
@@ -276,16 +279,17 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     -----
     Fitted individually, as by scikit-learn, are candidates with an invalid value (they raise its
     error, subject to `error_score`), all candidates of a search in which a fold's training rows
-    lack a class, an estimator with callbacks or `verbose`, a subclass, and the candidates of a
-    batch that raises any exception.
+    lack a class, an estimator with callbacks, `verbose` or unsorted `categories`, a subclass, and
+    the candidates of a batch that raises any exception.
 
     Rows that are not in memory (chunks, a Dask collection, a data set of torch above 1 GiB) are
-    searched as those in memory, with a `TorchLogisticClassifier` or a `MultiLabel` of it: folds are
-    weights of rows, and scores come from the logits of the solve. As long as the rows are y and, in
-    this process, the logits of the models of a batch. A ParameterError is raised before any fit for
-    pipelines, other estimators, a callable `scoring` that is not made by `make_scorer`, and
-    candidates that are fitted individually, which would need a copy of each fold's rows; the
-    error of a candidate with an invalid value is subject to `error_score`.
+    searched as those in memory, with a `TorchLogisticClassifier`, a `MultiLabel` of it or an
+    `OrdinalLogisticClassifier`: folds are weights of rows, and scores come from the logits of the
+    solve. As long as the rows are y and, in this process, the logits of the models of a batch. A
+    ParameterError is raised before any fit for pipelines, other estimators, a callable `scoring`
+    that is not made by `make_scorer`, and candidates that are fitted individually, which would
+    need a copy of each fold's rows; the error of a candidate with an invalid value is subject to
+    `error_score`.
 
     Callbacks of the search are called for a batched fit after the batch, and not for its
     iterations.
@@ -316,8 +320,9 @@ class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     Parameters
     ----------
     estimator : estimator
-        A `TorchLogisticClassifier`, a `MultiLabel`, a `NeuralLogisticClassifier` whose backbone
-        is frozen, or a `Pipeline` that ends in one; any other is searched as by scikit-learn.
+        A `TorchLogisticClassifier`, `OrdinalLogisticClassifier` or `MultiLabel`, a
+        `NeuralLogisticClassifier` whose backbone is frozen, or a `Pipeline` that ends in one; any
+        other is searched as by scikit-learn.
     param_distributions : dict or list of dict
         Parameter names with lists of values, or distributions with a method ``rvs``.
     n_iter : int, default=10

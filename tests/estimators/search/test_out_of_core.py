@@ -22,6 +22,7 @@ from skorch_logreg import (
     BatchedRandomizedSearchCV,
     MultiLabel,
     NeuralLogisticClassifier,
+    OrdinalLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
 )
@@ -59,9 +60,9 @@ def assert_same(found, expected):
         assert getattr(found, name, None) == getattr(expected, name, None), name
     assert getattr(found, "best_score_", 0) == pytest.approx(getattr(expected, "best_score_", 0))
     if hasattr(expected, "best_estimator_"):
-        found, expected = found.best_estimator_, expected.best_estimator_
-        np.testing.assert_allclose(found.coef_, expected.coef_, rtol=0, atol=1e-8)
-        np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=0, atol=1e-8)
+        found, expected = vars(found.best_estimator_), vars(expected.best_estimator_)
+        for name in {"coef_", "intercept_", "thresholds_"} & expected.keys():
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-8)
 
 
 def search_both(search, wrapped, X, y, **params):
@@ -121,6 +122,15 @@ def test_many_labels(wrap, kind, scoring):
     )
     search, expected = search_both(search, wrap(X), X, Y, label_mask=known)
     assert search.score(wrap(X), Y) == pytest.approx(expected.score(X, Y))
+
+
+@pytest.mark.parametrize("data", [binary, multi])
+def test_ordered_classes(wrap, data):
+    X, y = data()
+    model = OrdinalLogisticClassifier(tol=1e-9, max_iter=500)
+    search = BatchedGridSearchCV(model, GRID, scoring=SCORING, refit="accuracy", cv=3)
+    search, expected = search_both(search, wrap(X), X, y)
+    assert search.score(wrap(X), y) == pytest.approx(expected.score(X, y))
 
 
 @pytest.mark.parametrize(("data", "budget"), [(binary, None), (multi, 100_000)])
@@ -183,6 +193,10 @@ REFUSED = {
     "smoothing": (exact(), {"label_smoothing": [0.0, 0.1]}, {}, "label_smoothing=0.1"),
     "liblinear": (exact(), {"solver": ["auto", "liblinear"]}, {}, "solver='liblinear' needs rows"),
     "labels": (MultiLabel(exact(solver="liblinear")), {}, {}, "solver='liblinear' needs rows"),
+    "unsorted": (
+        *(OrdinalLogisticClassifier(categories=[1, 0]), {}, {}),
+        "categories=[1, 0] are not sorted",
+    ),
     "verbose": (exact(verbose=1), {}, {}, "verbose=1"),
     "cross-validated": (
         *(MultiLabel(TorchLogisticClassifierCV()), {}, {}),

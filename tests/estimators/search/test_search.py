@@ -66,8 +66,9 @@ def assert_same_search(got, expected, atol=1e-7):
         got, expected = got.best_estimator_, expected.best_estimator_
         assert str(got.get_params()) == str(expected.get_params())
         got, expected = (getattr(e, "steps", [(None, e)])[-1][1] for e in (got, expected))
-        np.testing.assert_allclose(got.coef_, expected.coef_, rtol=0, atol=100 * atol)
-        np.testing.assert_allclose(got.intercept_, expected.intercept_, rtol=0, atol=100 * atol)
+        for name in {"coef_", "intercept_", "thresholds_"} & vars(expected).keys():
+            found = getattr(got, name)
+            np.testing.assert_allclose(found, getattr(expected, name), rtol=0, atol=100 * atol)
 
 
 def compare(estimator, grid, data, fit_params=None, batched=True, atol=1e-7, **parameters):

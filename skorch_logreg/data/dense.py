@@ -245,9 +245,6 @@ class DenseBlock(CompiledPasses, FormedRows):
 
         return fill, len(scale)
 
-    def column_counts(self) -> Tensor:
-        return torch.full_like(self._center, len(self._X))
-
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
         return weighted_outer(self._values, self._remaining_center, root, low_precision)

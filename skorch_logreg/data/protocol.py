@@ -95,9 +95,6 @@ class Block(Protocol):
         (rows,). All columns are used if ``columns`` is None.
         """
 
-    def column_counts(self) -> Tensor:
-        """Count the stored entries of every column, (p,)."""
-
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         """Compute ``Z diag(column_weight) Z'`` (rows, rows).
 

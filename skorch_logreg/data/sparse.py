@@ -207,10 +207,6 @@ class SparseBlock(CompiledPasses, FormedRows):
         squares = raw.clamp_(min=0.0) / self._scale.square()
         return torch.cat([squares, total], dim=1)
 
-    def column_counts(self) -> Tensor:
-        ones = self._scale.new_ones(self._X.shape[0], 1)
-        return passes.sparse_transposed_product(self._X, ones, power=0)[:, 0]
-
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
         X = self._X

@@ -111,7 +111,6 @@ def test_sums(both):
             block.rmatmul(rows.sin()),
             block.gram(weight[..., None], None),
             block.column_squares(weight),
-            block.column_counts(),
             block.cross(weight[:, 0], columns, others),
         )
 

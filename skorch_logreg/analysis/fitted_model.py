@@ -38,15 +38,13 @@ from skorch_logreg.pipelines import (
 )
 
 
-@dataclass(frozen=True)
-class FittedModel:
-    """Coefficients of a fitted model with K outputs, and the objective of its training rows.
+@dataclass(frozen=True, kw_only=True)
+class FittedRows:
+    """Training rows of a fitted model, and the penalty of its coefficients.
 
-    Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.
-    ``weight`` includes the class weights, ``names`` end with "intercept", ``params``
-    (K, n_features + 1) with the intercepts; ``ridge`` (n_features,) are the second derivatives
-    ``f_j / C`` of the penalty, and ``offset`` (n_samples, 1, 1) is added to the logits of two
-    classes.
+    ``weight`` includes the class weights, ``names`` end with "intercept", ``ridge`` (n_features,)
+    are the second derivatives ``f_j / C`` of the penalty, and ``offset`` (n_samples, 1, 1) is added
+    to the logits of two classes.
     """
 
     X: Any
@@ -54,11 +52,64 @@ class FittedModel:
     weight: np.ndarray
     classes: np.ndarray
     names: tuple[str, ...]
-    params: np.ndarray
     ridge: np.ndarray
     fit_intercept: bool
     estimator: Any
     offset: Tensor | None = None
+
+    @cached_property
+    def units(self) -> Units:
+        """Means and deviations of the columns; the deviation of a constant column is 1."""
+        units = Units.of(from_arrays(self.X, self.index, self.weight), self.fit_intercept, None)
+        return replace(units, scale=torch.where(units.scale.isinf(), 1.0, units.scale))
+
+    @property
+    def is_penalised(self) -> bool:
+        """True if any coefficient has a ridge penalty."""
+        return bool(self.ridge.any())
+
+
+def read_rows(
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None, offset: Any = None
+) -> dict[str, Any]:
+    """Validate the training data of a fitted classifier; return the fields of `FittedRows`.
+
+    For a pipeline or a search, this is its final classifier on the transformed rows.
+    """
+    whole = estimator
+    estimator, X = unwrap_estimator(estimator, X)
+    n_features = estimator.coef_.shape[-1]
+    ridge, classes = ridge_of(estimator, n_features), np.asarray(estimator.classes_)
+    _check_offset(estimator, offset)
+    order = classes.argsort()
+    inputs = validate(X, y, sample_weight, offset=offset, classes=classes[order])
+    rows, index, _ = inputs.float64_arrays()
+    if rows.shape[1] != n_features:
+        raise ValueError(f"X has {rows.shape[1]} features, but the model has {n_features}.")
+    check_names(estimator, X)
+    _, weight = inputs.weighted_targets(estimator.class_weight)
+    return {
+        "X": rows,
+        "index": order[index],
+        "weight": np.ones(len(index)) if weight is None else weight.numpy(),
+        "classes": classes,
+        "names": parameter_names(whole, n_features),
+        "ridge": ridge,
+        "fit_intercept": bool(getattr(estimator, "fit_intercept", True)),
+        "estimator": estimator,
+        "offset": inputs.offset,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedModel(FittedRows):
+    """Coefficients of a fitted model with K outputs, and the objective of its training rows.
+
+    Hessians and scores are in the parameters of ``[Z 1]`` with standardised columns Z.  ``params``
+    (K, n_features + 1) have the intercepts last.
+    """
+
+    params: np.ndarray
 
     @classmethod
     def from_estimator(
@@ -73,46 +124,15 @@ class FittedModel:
     ) -> Self:
         """Extract the coefficients of a fitted classifier and validate its training data.
 
-        For a pipeline or a search, this is its final classifier on the transformed rows. More than
-        two classes are an error if the name of a function for two classes is given.
+        More than two classes are an error if the name of a function for two classes is given.
         """
-        whole = estimator
-        estimator, X = unwrap_estimator(estimator, X)
-        coef, intercept = dense_params(estimator)
-        ridge = ridge_of(estimator, coef.shape[1])
-        _check_offset(estimator, offset)
-        inputs = validate(
-            X, y, sample_weight, offset=offset, classes=np.asarray(estimator.classes_)
-        )
-        rows, index, _ = inputs.float64_arrays()
-        n_samples, n_features = rows.shape
-        if n_features != coef.shape[1]:
-            raise ValueError(f"X has {n_features} features, but the model has {coef.shape[1]}.")
-        check_names(estimator, X)
-        _, weight = inputs.weighted_targets(estimator.class_weight)
-        classes = inputs.labels.classes
+        found = read_rows(estimator, X, y, sample_weight, offset)
+        coef, intercept = dense_params(found["estimator"])
         if binary_function is not None and len(coef) > 1:
             raise ParameterError(
-                f"{binary_function} is for two classes; the model has {len(classes)}."
+                f"{binary_function} is for two classes; the model has {len(found['classes'])}."
             )
-        return cls(
-            X=rows,
-            index=index,
-            weight=np.ones(n_samples) if weight is None else weight.numpy(),
-            classes=classes,
-            names=parameter_names(whole, n_features),
-            params=np.column_stack([coef, intercept]),
-            ridge=ridge,
-            fit_intercept=bool(estimator.fit_intercept),
-            estimator=estimator,
-            offset=inputs.offset,
-        )
-
-    @cached_property
-    def units(self) -> Units:
-        """Means and deviations of the columns; the deviation of a constant column is 1."""
-        units = Units.of(from_arrays(self.X, self.index, self.weight), self.fit_intercept, None)
-        return replace(units, scale=torch.where(units.scale.isinf(), 1.0, units.scale))
+        return cls(**found, params=np.column_stack([coef, intercept]))
 
     @cached_property
     def objective(self) -> Objective:
@@ -134,11 +154,6 @@ class FittedModel:
         params = torch.from_numpy(self.params)[None]
         params = self.units.to_solver(Params(params[..., :-1], params[..., -1]))
         return self.objective.evaluate(params)
-
-    @property
-    def is_penalised(self) -> bool:
-        """True if any coefficient has a ridge penalty."""
-        return bool(self.ridge.any())
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Iterate over dense blocks of the rows ``[Z 1]``, or ``[Z 0]`` without an intercept."""

@@ -1,25 +1,18 @@
 """Fitted coefficients and thresholds of ordered classes with their training rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
-from skorch_logreg.analysis.fitted_model import (
-    check_names,
-    ridge_of,
-    unwrap_estimator,
-)
-from skorch_logreg.data import from_arrays
+from skorch_logreg.analysis.fitted_model import FittedRows, read_rows
 from skorch_logreg.data.tensors import PIECE_ENTRIES
-from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import CumulativeLogit
-from skorch_logreg.objective import Units
-from skorch_logreg.pipelines import last_step, parameter_names, to_dense_numpy
+from skorch_logreg.pipelines import last_step, to_dense_numpy
 
 
 def is_ordered(estimator: Any) -> bool:
@@ -27,64 +20,29 @@ def is_ordered(estimator: Any) -> bool:
     return hasattr(last_step(estimator), "thresholds_")
 
 
-@dataclass(frozen=True)
-class OrderedModel:
+@dataclass(frozen=True, kw_only=True)
+class OrderedModel(FittedRows):
     """Coefficients and thresholds of an `OrdinalLogisticClassifier`, and its training rows.
 
     Information and scores are in the coefficients of standardised columns Z, and in the first
-    threshold and the differences of successive ones. ``weight`` includes the class weights,
-    ``names`` are those of the features and thresholds, and ``ridge`` (n_features,) the second
-    derivatives ``f_j / C`` of the penalty.
+    threshold and the differences of successive ones. ``names`` are those of the features and
+    thresholds.
     """
 
-    X: Any
-    index: np.ndarray
-    weight: np.ndarray
-    classes: np.ndarray
-    names: tuple[str, ...]
     coef: np.ndarray
     thresholds: np.ndarray
-    ridge: np.ndarray
-    estimator: Any
-    fit_intercept: ClassVar[bool] = True
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Extract the parameters of a fitted classifier and validate its training data."""
-        whole = estimator
-        estimator, X = unwrap_estimator(estimator, X)
-        coef = to_dense_numpy(estimator.coef_).astype(np.float64).ravel()
-        ridge, classes = ridge_of(estimator, len(coef)), np.asarray(estimator.classes_)
-        order = classes.argsort()
-        inputs = validate(X, y, sample_weight, classes=classes[order])
-        rows, index, _ = inputs.float64_arrays()
-        if rows.shape[1] != len(coef):
-            raise ValueError(f"X has {rows.shape[1]} features, but the model has {len(coef)}.")
-        check_names(estimator, X)
-        _, weight = inputs.weighted_targets(estimator.class_weight)
+        found = read_rows(estimator, X, y, sample_weight)
+        classes, model = found["classes"], found["estimator"]
         ends = [f"{low}|{high}" for low, high in zip(classes[:-1], classes[1:], strict=True)]
         return cls(
-            X=rows,
-            index=order[index],
-            weight=np.ones(len(index)) if weight is None else weight.numpy(),
-            classes=classes,
-            names=(*parameter_names(whole, len(coef))[:-1], *ends),
-            coef=coef,
-            thresholds=to_dense_numpy(estimator.thresholds_).astype(np.float64),
-            ridge=ridge,
-            estimator=estimator,
+            **found | {"names": (*found["names"][:-1], *ends)},
+            coef=to_dense_numpy(model.coef_).astype(np.float64).ravel(),
+            thresholds=to_dense_numpy(model.thresholds_).astype(np.float64),
         )
-
-    @cached_property
-    def units(self) -> Units:
-        """Means and deviations of the columns; the deviation of a constant column is 1."""
-        units = Units.of(from_arrays(self.X, self.index, self.weight), True, None)
-        return replace(units, scale=torch.where(units.scale.isinf(), 1.0, units.scale))
-
-    @property
-    def is_penalised(self) -> bool:
-        """True if any coefficient has a ridge penalty."""
-        return bool(self.ridge.any())
 
     @property
     def n_intercepts(self) -> int:

@@ -7,6 +7,7 @@ import torch
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from skorch_logreg.analysis.likelihood import ESTIMATE_RTOL
 from skorch_logreg.data.protocol import add_terms
 from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.data.threads import sum_blocks
@@ -14,9 +15,6 @@ from skorch_logreg.losses import Binomial
 from skorch_logreg.objective.line_search import MAX_STEPS
 
 _LOSS = Binomial()
-# decrement in units of the log-likelihood, after which a step changes no coefficient by more than
-# 1e-9 of its standard error
-_TOLERANCE = 1e-19
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ class JeffreysBatch:
             newton = torch.einsum("mij,mj->mi", inverse, slope)
             step = torch.where(is_better[:, None], newton, step / 2)
             decrement = (newton * slope).sum(dim=1) / 2
-            is_done = is_better & (decrement <= _TOLERANCE)
+            # a step changes no coefficient by more standard errors than the root of twice as much
+            is_done = is_better & (2 * decrement <= ESTIMATE_RTOL**2)
             if bool(is_done.any()):
                 place, kept = active[is_done], ~is_done
                 found[place] = theta[is_done] + step[is_done]

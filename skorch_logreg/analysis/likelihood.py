@@ -13,6 +13,7 @@ from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import SUM_RTOL
 
 _LOSS = Binomial()
+ESTIMATE_RTOL = 1e-9  # accuracy of estimates and of limits, in standard errors
 # logits; up to this change the decrement is accurate to a few per cent (self-concordance)
 _MAX_LOGIT_CHANGE = 0.05
 # share of a column's norm: its rounding error if its mean is 1e8 times its deviation

@@ -9,6 +9,7 @@ from scipy import linalg
 from skorch_logreg.analysis.convergence_messages import convergence_message, separation_message
 from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.likelihood import (
+    ESTIMATE_RTOL,
     HigherMaximumError,
     Likelihood,
     NoMaximumError,
@@ -19,7 +20,6 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.pipelines import to_dense_numpy
 
-_ROOT_RTOL = 1e-9  # relative error of the deviance's square root at which the search stops
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
 
 
@@ -99,7 +99,7 @@ class Profile:
                 outer, failure = distance, str(error)
             else:
                 root = np.sqrt(max(deviance, 0.0))
-                if abs(root - quantile) <= _ROOT_RTOL * quantile:
+                if abs(root - quantile) <= ESTIMATE_RTOL * quantile:
                     break
                 if root < quantile:
                     inner, theta, outer = distance, reached, outer if outer > distance else np.inf

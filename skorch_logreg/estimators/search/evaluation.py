@@ -59,7 +59,7 @@ class _BatchEvaluation:
         """Validate all rows, which represent all folds by weights."""
         data, n_samples = self.data, self.data.n_samples
         rows = FoldRows.of([train for train, _ in self.results.splits], n_samples)
-        X = data.X if data.elsewhere is None else data.elsewhere
+        X = data.X if data.out_of_core is None else data.out_of_core
         (X,) = self.group.classifier_inputs(X, data.y)
         how = {"counts": rows.counts(n_samples), **data.routed.estimator.fit}
         return None, FoldData.of(self.group.final, X, data.y, **how)
@@ -196,10 +196,10 @@ class EvaluatedCandidates:
                 f"Fitting {len(splits)} folds for each of {len(candidates)} candidates,"
                 f" totalling {len(candidates) * len(splits)} fits"
             )
-        batched = BatchResults(splits, in_memory=data.elsewhere is None)
+        batched = BatchResults(splits, in_memory=data.out_of_core is None)
         with default_torch_state(), scratch_folders():
             groups = group_candidates(search.estimator, candidates, batched.fail)
-            for group in groups if data.elsewhere is not None else ():
+            for group in groups if data.out_of_core is not None else ():
                 group.check_out_of_core()
             for group in groups:
                 if splits and (group.network is None or data.needs_only_predictions):

@@ -26,7 +26,7 @@ class SearchData:
 
     ``scorer`` is scikit-learn's, which returns a number or a dict of numbers. ``routed`` is the
     metadata of splitter, fits and scorer; values as long as X are split like it. Rows that are not
-    in memory are ``elsewhere``, and X has as many rows without columns.
+    in memory are ``out_of_core``, and X has as many rows without columns.
     """
 
     search: Any
@@ -34,7 +34,7 @@ class SearchData:
     y: Any
     scorer: Any
     routed: Any
-    elsewhere: Any = None
+    out_of_core: Any = None
 
     @property
     def n_samples(self) -> int:

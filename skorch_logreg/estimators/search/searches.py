@@ -129,24 +129,24 @@ class _BatchedSearch:
     @_fit_context(prefer_skip_nested_validation=False)
     def _fit(self: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         scorers, refit_metric = self._get_scorers()
-        elsewhere = X if out_of_core.is_out_of_core(X) else None
-        if elsewhere is not None:  # splitter and scorer get as many rows without columns
+        out_of_core_rows = X if out_of_core.is_out_of_core(X) else None
+        if out_of_core_rows is not None:  # splitter and scorer get as many rows without columns
             X = np.empty((_num_samples(y), 0))
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
-        if elsewhere is not None:
-            task["X"] = elsewhere
+        if out_of_core_rows is not None:
+            task["X"] = out_of_core_rows
         callback_context = None  # scikit-learn 1.8 has none
         if hasattr(self, "_init_callback_context"):
             root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
             callback_context = root.call_on_fit_task_begin(estimator=self, **task)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         self.n_splits_ = splitter.get_n_splits(X, y, **routed.splitter.split)
-        data = SearchData(self, X, y, scorers, routed, elsewhere)
-        if elsewhere is not None and not data.needs_only_predictions:
+        data = SearchData(self, X, y, scorers, routed, out_of_core_rows)
+        if out_of_core_rows is not None and not data.needs_only_predictions:
             raise out_of_core.scorer_error(self.scoring)
         evaluated = EvaluatedCandidates(data, splitter)
         if "callback_ctx" in signature(self._run_search).parameters:

@@ -1,4 +1,4 @@
-"""The hunt with fixed seeds: about five minutes; ``python -m tests.hunt`` goes on for hours."""
+"""The hunt with fixed seeds: about four minutes; ``python -m tests.hunt`` goes on for hours."""
 
 import warnings
 
@@ -35,7 +35,7 @@ def is_penalised(p):
     return p.get("C") <= 100 and (factor is None or 0 not in factor)
 
 
-@pytest.mark.parametrize("block", range(20))
+@pytest.mark.parametrize("block", range(10))
 def test_random_fits_keep_every_law(block):
     problems = (draw(seed) for seed in range(100 * block, 100 * block + 100))
     found = [f for p in problems for f in check(p)]

@@ -13,6 +13,7 @@ from skorch_logreg.objective import Objective
 from skorch_logreg.objective.line_search import MAX_STEPS
 from skorch_logreg.recession.linear_program import MIN_GAIN, Cone
 
+_MIN_ROWS = 200  # rows of the first linear program, at least
 _ROWS_PER_VARIABLE = 4  # rows of the first linear program per variable
 _EPS = torch.finfo(torch.float64).eps
 
@@ -126,7 +127,7 @@ class _Search:
     def _n_rows(self) -> int:
         """Number of rows to add at a time."""
         n_classes = max(self.objective.loss.n_outputs, 2)
-        return max(_ROWS_PER_VARIABLE * len(self.low) // (n_classes - 1), 1)
+        return max(_MIN_ROWS, _ROWS_PER_VARIABLE * len(self.low) // (n_classes - 1))
 
     def cone(self, rows: tuple[Tensor, ...], limit: float) -> Cone:
         """Return a cone with evenly spaced rows, and as many of those that are considered."""

@@ -334,7 +334,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         if shift > 0:
             quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
         if len(coef):
-            problem = Quadratic(quadratic, reduced, coef, rounding)
+            problem = Quadratic(quadratic, reduced, coef, rounding, DECREASE_LEFT)
             out[:, :-1][working] = minimise(problem, own.penalty, index, own.reg_strength[0])
         if own.fit_intercept:
             out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])

@@ -5,11 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from skorch_logreg.kernels.quadratic import DECREASE_LEFT, MAX_EPOCHS
+from skorch_logreg.kernels.quadratic import MAX_EPOCHS
 from skorch_logreg.objective import ROUNDING_DISTANCE
 from skorch_logreg.penalties.protocol import GroupTerms
 from skorch_logreg.subproblems.quadratic import (
-    MANY,
     MAX_STALLS,
     MAX_STEPS,
     Quadratic,
@@ -27,7 +26,7 @@ def minimise(quadratic: Quadratic, terms: GroupTerms, strength: Tensor) -> Tenso
     def minimise_held(reduced: Quadratic) -> Tensor:
         hessian, slope = reduced.hessian / weight[:, None] / weight, reduced.slope / weight
         here = reduced.start * weight
-        step = _minimise(hessian, slope, strength, group, here)
+        step = _minimise(hessian, slope, strength, group, here, left=quadratic.left)
         # what vanishes does so exactly: the rounding of it would be a group that is not zero
         return torch.where(step == -here, -reduced.start, step / weight)
 
@@ -35,9 +34,11 @@ def minimise(quadratic: Quadratic, terms: GroupTerms, strength: Tensor) -> Tenso
 
 
 def _minimise(
-    hessian: Tensor, slope: Tensor, strength: Tensor, group: Tensor, start: Tensor
+    hessian: Tensor, slope: Tensor, strength: Tensor, group: Tensor, start: Tensor, *, left: float
 ) -> Tensor:
     """Step ``d`` to the minimiser of ``1/2 d'Hd + slope'd + strength sum_g |start_g + d_g|``.
+
+    It may leave a share ``left`` of the largest violation of a condition at the start.
 
     Newton's method among the groups that are not zero, where the objective is smooth, then a
     majorised step of every group, which decides which groups are zero.  Both lower
@@ -60,8 +61,7 @@ def _minimise(
     goal = ROUNDING_DISTANCE * (strength + (hessian @ start - slope).abs())
     # a start that meets the largest goal may be far from that of a group with smaller slopes
     if first > float(goal.max()):
-        most = DECREASE_LEFT * first if len(slope) > MANY else 0.0
-        goal = goal.max().clamp(min=most).expand(len(x))
+        goal = goal.max().clamp(min=left * first).expand(len(x))
     for _ in range(MAX_EPOCHS):
         # what rounding alone may leave of a condition
         slack = goal.clamp(min=_EPS * float((size @ step.abs() + slope.abs()).max()))
@@ -73,11 +73,11 @@ def _minimise(
             if torch.equal(_lasting(hessian, strength, group, x), lasting):
                 break
         gradient = slope + hessian @ step
-        left = _violation(gradient, x, strength, members, slack)
-        idle = 0 if left < least else idle + 1
-        if left <= 1 or idle >= MAX_STALLS:
+        violation = _violation(gradient, x, strength, members, slack)
+        idle = 0 if violation < least else idle + 1
+        if violation <= 1 or idle >= MAX_STALLS:
             break
-        least = min(left, least)
+        least = min(violation, least)
         for own, curvature in zip(members, curvatures, strict=True):
             here = x[own]
             ahead = here - gradient[own] / curvature

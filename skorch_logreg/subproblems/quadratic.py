@@ -19,13 +19,15 @@ class Quadratic:
     """Function ``1/2 d'Hd + slope'd`` of a step ``d`` from ``start``, each of shape (q,).
 
     ``hessian`` is a positive semidefinite H (q, q), ``slope`` the gradient at the start, and
-    ``rounding`` the rounding error of an entry of it, if it is known.
+    ``rounding`` the rounding error of an entry of it, if it is known.  ``left`` is the share of its
+    first error that a solution may leave where it takes many steps to get rid of it.
     """
 
     hessian: Tensor
     slope: Tensor
     start: Tensor
     rounding: float = math.inf
+    left: float = 0.0
 
     def value(self, step: Tensor, image: Tensor) -> Tensor:
         """Return the value at a step, whose product with the Hessian is ``image``."""
@@ -51,11 +53,11 @@ class Quadratic:
         root = inverse_root(hessian[free][:, free], slope[free], self.rounding)
         cross, base = root.T @ hessian[free][:, held], root.T @ slope[free]
         step = torch.empty_like(slope)
-        reduced = Quadratic(
-            hessian[held][:, held] - cross.T @ cross,
-            slope[held] - cross.T @ base,
-            self.start[held],
-            self.rounding,
+        reduced = replace(
+            self,
+            hessian=hessian[held][:, held] - cross.T @ cross,
+            slope=slope[held] - cross.T @ base,
+            start=self.start[held],
         )
         step[held] = minimise(reduced)
         step[free] = -root @ (base + cross @ step[held])

@@ -48,6 +48,10 @@ class Cone:
             violated = self.violated(self._rows, found)
             if not violated.any():
                 return found
+            # differences of columns that repeat each other but for rounding are long, and no gain
+            sparse = self.sparsest(found, gain, np.ones(len(found)))
+            if sparse is not found and gain @ sparse > MIN_GAIN:
+                return sparse
             size = np.where(violated, 1e-2 / np.abs(self._rows @ found).clip(_EPS), 1.0)
             rows = sp.csr_array(rows.multiply(np.maximum(size, 1.0)[:, None]))
         return None

@@ -90,6 +90,19 @@ def test_columns_that_repeat_each_other_are_not_all_named():
     assert {k for k in found.direction if k != "intercept"} == {"x3"}
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_columns_that_repeat_each_other_up_to_rounding(seed):
+    """A temperature in two units: the best vertex used their rounding, and nothing was found."""
+    rng = np.random.default_rng(seed)
+    celsius, y = 6 * rng.normal(size=137), rng.integers(0, 2, 137)
+    rare = np.ones(137)
+    rare[np.flatnonzero(y)[:2]] = 2
+    X = np.column_stack([rare, celsius, celsius + 1e4])
+    assert separation(X, y).is_separated
+    y[np.flatnonzero(rare == 2)[0]] = 0
+    assert not separation(X, y).is_separated
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_rows_without_weight_do_not_count(n_classes):
     X, y = np.arange(12.0)[:, None], np.repeat(np.arange(n_classes), 12 // n_classes)

@@ -109,13 +109,22 @@ class Cone:
 def _solve(
     rows: Any, gain: np.ndarray, bounds: np.ndarray, least: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """Maximise ``gain w`` subject to ``rows w >= least``, which is zero if None."""
+    """Maximise ``gain w`` subject to ``rows w >= least``, which is zero if None.
+
+    HiGHS gives up programs with columns that repeat each other but for rounding, some without
+    presolve as well, of which its interior-point method solves some.
+    """
     from scipy.optimize import linprog  # slow to import, and rarely needed
 
     most = np.zeros(rows.shape[0]) if least is None else -least
+    options: dict[str, Any]
     options = {f"{side}_feasibility_tolerance": _TOLERANCE for side in ("primal", "dual")}
-    found = linprog(-gain, -rows, most, bounds=bounds, method="highs", options=options)
-    return None if found.x is None else np.asarray(found.x)
+    for method, presolve in (("highs", True), ("highs", False), ("highs-ipm", True)):
+        own = {**options, "presolve": presolve}
+        found = linprog(-gain, -rows, most, bounds=bounds, method=method, options=own)
+        if found.x is not None:
+            return np.asarray(found.x)
+    return None
 
 
 def _unit_rows(rows: Any) -> Any:

@@ -103,6 +103,17 @@ def test_columns_that_repeat_each_other_up_to_rounding(seed):
     assert not separation(X, y).is_separated
 
 
+@pytest.mark.parametrize(("n_classes", "seed"), [(3, 0), (3, 6), (3, 7), (4, 0), (4, 1), (4, 10)])
+def test_programs_that_highs_gives_up_are_solved_otherwise(n_classes, seed):
+    """Three copies of a column up to rounding: HiGHS solves without presolve, or inside."""
+    rng = np.random.default_rng(seed)
+    z, y = 0.1 * rng.normal(size=122), rng.integers(0, n_classes, 122)
+    rare = np.full(122, 1000.0)
+    rare[np.flatnonzero(y == 1)[0]] += 1
+    copies = 784.1836834621213 - 3 * z, 1.8 * z - 78418.36834621213, 7000 * z + 2.509387787078788
+    assert separation(np.column_stack([rare, z, *copies]), y).is_separated
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_rows_without_weight_do_not_count(n_classes):
     X, y = np.arange(12.0)[:, None], np.repeat(np.arange(n_classes), 12 // n_classes)

@@ -61,7 +61,7 @@ def checkout(tmp_path):
 @needs_compiler
 @needs_kernels_on
 def test_a_wheel_of_the_sdist_works_away_from_the_checkout(checkout, tmp_path):
-    python(*IN_PLACE, folder=checkout)
+    (checkout / "skorch_logreg/kernels/_compiled.abi3.so").touch()
     with tarfile.open(build("sdist", checkout)) as sdist:
         sdist.extractall(tmp_path, filter="data")
     (source,) = tmp_path.glob("skorch_logreg-*")

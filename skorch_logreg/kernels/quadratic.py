@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg.kernels.library import compiled
 
-MAX_EPOCHS = 400  # passes over coordinates, or products with a matrix, for a quadratic problem
+MAX_EPOCHS = 200  # passes over the coordinates of a quadratic problem
 DECREASE_LEFT = 0.1  # share of the first, or predicted, decrease at which steps on a model end
 
 

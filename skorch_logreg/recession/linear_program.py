@@ -111,8 +111,8 @@ def _solve(
 ) -> np.ndarray | None:
     """Maximise ``gain w`` subject to ``rows w >= least``, which is zero if None.
 
-    HiGHS gives up programs with columns that repeat each other but for rounding, some without
-    presolve as well, of which its interior-point method solves some.
+    If columns are collinear up to rounding, HiGHS may fail; it is then tried without presolve, and
+    with its interior-point method. None if all fail.
     """
     from scipy.optimize import linprog  # slow to import, and rarely needed
 

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature import Curvature
-from skorch_logreg.kernels.quadratic import MAX_EPOCHS
 from skorch_logreg.objective import (
     Objective,
     Point,
@@ -14,8 +13,10 @@ from skorch_logreg.objective import (
     total_curvature,
 )
 from skorch_logreg.solvers.choose import PROOF_RATE
-from skorch_logreg.subproblems.quadratic import MAX_STALLS
 
+_MAX_PRODUCTS = 400  # maximum number of Hessian products
+# products over which the contraction is measured: the first ones are faster than the last
+_RECENT = 4
 _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose mean square is 1
 
 
@@ -67,7 +68,7 @@ def newton_direction(
         for_step = to_decide = torch.minimum(to_decide, min_curvature_ratio * least)
     decrement = total = torch.zeros_like(rz)
     recent: list[Tensor] = []  # squared residuals
-    for _ in range(MAX_EPOCHS):
+    for _ in range(_MAX_PRODUCTS):
         image = product(search)
         search_curvature = inner(search, image)
         hidden = (rounding * search.abs().sum(dim=-1).square()).sum(dim=-1)
@@ -81,8 +82,7 @@ def newton_direction(
         step = torch.where(live, rz / search_curvature, 0.0)
         direction = direction + step[:, None, None] * search
         residual = residual - step[:, None, None] * image
-        # the first products contract faster than the last
-        recent = [*recent[1 - MAX_STALLS :], rz]
+        recent = [*recent[1 - _RECENT :], rz]
         decrement = decrement + step * rz / 2
         z = _preconditioned(curvature, residual)
         fresh = inner(residual, z)

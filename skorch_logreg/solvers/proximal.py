@@ -16,6 +16,7 @@ from skorch_logreg.objective import (
     Point,
     gap_beyond_rounding,
     gradient_rounding,
+    inner,
     loss_hessian,
     minimise_intercept,
     outputs_inverse,
@@ -31,6 +32,8 @@ _MIN_ENTERING = 50  # least number of coordinates that may enter a working set
 _ENTERING_RATIO = 3  # largest ratio of entering coordinates to nonzero ones
 _COPY_RATIO = 8  # cost of reading a row, in numbers per column of a set, from which it is copied
 _GAP_SHARE = 0.5  # of a requested gap, where the rest is for other columns, or that steps may leave
+_SHORT_STEP = 0.1  # share of a step below which the Hessian's curvature is much too low
+_MAX_DECREASE = 1e3  # ratio of a predicted decrease to the objective, beyond which it is wrong
 # multiples of the largest curvature that are added to the Hessian, one after another
 # (seed 1787 of tests/hunt: 27 steps, and more than 500 with powers of 1e8)
 _SHIFTS = (0.0, 1e-12, 1e-9, 1e-6, 1e-3, 1.0)
@@ -213,9 +216,33 @@ def _newton_step(objective: Objective, state: ProximalState) -> ProximalState:
         direction = _directions(objective, point)
     change = objective.logits(direction)
     step = backtrack(objective, point, direction, change)
+    if bool(((step > 0) & (step < _SHORT_STEP)).any()):
+        direction, change, step = _damped(objective, point, direction, change, step)
     params = projected(objective, point.params + step[:, None, None] * direction, point.params)
     logits = torch.addcmul(point.logits, change, step[:, None])
     return _at_best_intercept(objective.at(point), params, logits, state.goal)
+
+
+def _damped(
+    objective: Objective, point: Point, direction: Tensor, change: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return directions of a Hessian that has the curvature which short steps have met.
+
+    Saturated rows have almost no curvature until they are classified otherwise: a model of their
+    Hessian goes much too far, and a small share of such a step hardly moves the other parameters.
+    """
+    met = -penalised_slope(objective, point, direction) / (step * inner(direction, direction))
+    shift = torch.where((step > 0) & (step < _SHORT_STEP), met, 0.0)
+    other = _directions(objective, point, shift)
+    moved = objective.logits(other)
+    length = backtrack(objective, point, other, moved)
+    value = objective.along(point, direction, change, step)[0]
+    lower = objective.along(point, other, moved, length)[0] < value
+    return (
+        torch.where(lower[:, None, None], other, direction),
+        torch.where(lower[:, None], moved, change),
+        torch.where(lower, length, step),
+    )
 
 
 def _at_best_intercept(
@@ -244,9 +271,10 @@ def _state_at(
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 
-def _directions(objective: Objective, point: Point) -> Tensor:
-    """Compute the steps (m, K, p + 1) of all models."""
-    return torch.stack([_direction(objective, point, i) for i in range(objective.shape[0])])
+def _directions(objective: Objective, point: Point, shift: Tensor | None = None) -> Tensor:
+    """Compute the steps (m, K, p + 1) of all models; ``shift`` (m,) is added to their Hessians."""
+    shifts = [0.0] * objective.shape[0] if shift is None else shift.tolist()
+    return torch.stack([_direction(objective, point, i, own) for i, own in enumerate(shifts)])
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
@@ -298,7 +326,7 @@ def _working_set(objective: Objective, point: Point, gradient: Tensor) -> Tensor
     return active | chosen.view_as(active)
 
 
-def _direction(objective: Objective, point: Point, model: int) -> Tensor:
+def _direction(objective: Objective, point: Point, model: int, least: float = 0.0) -> Tensor:
     """Compute the step (K, p + 1) to the minimiser of the quadratic model of one model."""
     single = torch.tensor([model], device=point.value.device)
     own = objective.select(single)
@@ -311,6 +339,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
     hessian = loss_hessian(own, point, None if every else columns)[0]
     side = len(columns) + 1
     flat = hessian.reshape(n_outputs * side, n_outputs * side)
+    flat.diagonal().add_(least)
     member = torch.zeros(n_outputs, side, dtype=torch.bool, device=flat.device)
     member[:, :-1] = working[:, columns]
     inside = member.flatten().nonzero()[:, 0]
@@ -342,7 +371,7 @@ def _direction(objective: Objective, point: Point, model: int) -> Tensor:
         # where all rows are saturated there is hardly any curvature, and steps overflow or vanish
         out = within_constraints(own, point, out[None])[0]
         slope = float(penalised_slope(own, point, out[None]))
-        if -math.inf < slope <= own.rounding * value:
+        if -_MAX_DECREASE * value <= slope <= own.rounding * value:
             found = out.clone() if found is None else found
             if slope < -own.rounding * value or _is_stationary(own, point, rounding):
                 return out

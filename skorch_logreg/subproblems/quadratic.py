@@ -9,7 +9,7 @@ from torch import Tensor
 
 _EPS = torch.finfo(torch.float64).eps
 MAX_STEPS = 20  # maximum number of steps of an iteration that may fail
-MAX_STALLS = 4  # steps over which progress is measured: without any, the precision is exhausted
+MAX_STALLS = 4  # steps without progress after which the precision is taken to be exhausted
 MANY = 256  # coordinates, from which a problem is not solved to the last digit
 ROUNDING = 1e-14  # curvature relative to the largest one that may be rounding error
 

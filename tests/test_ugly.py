@@ -131,6 +131,52 @@ def test_quasi_separable_data_without_penalty():
     assert excess <= 1e-7
 
 
+# parameters of a fit to three columns, of which the first two may diverge
+UNBOUNDED = {
+    "none": {"C": np.inf},
+    "ridge": {"penalty_factor": [0, 0, 1]},
+    "lasso": {"penalty_factor": [0, 0, 1], "l1_ratio": 1.0},
+    "bounds": {"C": np.inf, "bounds": ([-np.inf, 0, -1], [np.inf, np.inf, 1])},
+}
+
+
+@pytest.mark.parametrize("separable", [True, False])
+@pytest.mark.parametrize("tol", [1e-4, 1e-6])
+@pytest.mark.parametrize("distance", [0.1, 1e-3, 1e-5])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("kind", UNBOUNDED)
+def test_quasi_separation_between_columns_that_nearly_repeat(
+    kind, n_classes, distance, tol, separable
+):
+    """Their difference has little curvature: rounding shortened the steps, which then ended."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, n_classes, 40)
+    rare = np.zeros(40)
+    for k in [n_classes - 1] if separable else range(n_classes):
+        rare[np.flatnonzero(y == k)[:3]] = 1
+    z = rng.normal(size=40)
+    X = np.column_stack([z, z + distance * rare, rng.normal(size=40)])
+    model = TorchLogisticClassifier(tol=tol, **UNBOUNDED[kind])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, y)
+    assert not (separable and model.converged_)
+    if kind in ("none", "ridge"):
+        assert model.converged_ == (not separable)
+
+
+@pytest.mark.parametrize("mean", [1e3, 1e5])
+@pytest.mark.parametrize("tol", [1e-3, 1e-5, 1e-7])
+def test_quasi_separation_with_a_column_of_ones_in_place_of_an_intercept(mean, tol):
+    rng = np.random.default_rng(1)
+    y, rare = rng.integers(0, 2, 30), np.zeros(30)
+    rare[np.flatnonzero(y)[:2]] = 1
+    model = TorchLogisticClassifier(C=np.inf, fit_intercept=False, tol=tol)
+    with pytest.warns(ConvergenceWarning, match="columns"):
+        model.fit(np.column_stack([mean + rare, np.ones(30)]), y)
+    assert not model.converged_
+
+
 @pytest.mark.parametrize("name", ["separable", "separable_three_classes"])
 def test_separable_with_a_faint_penalty(name):
     """C = 1e10: the minimum is far out and the objective all but zero."""

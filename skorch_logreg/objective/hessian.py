@@ -171,20 +171,21 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
     if not objective.fit_intercept:
         curved, plain = curved[:, :, :-1, :, :-1], plain[:, :, :-1, :, :-1]
     error = torch.finfo(curved.dtype).eps * float(coef.abs().sum(dim=-1).max())
-    return _has_no_eigenvalue_below(plain[0, 0, :, 0], _RESOLVED) and all(
-        _has_no_eigenvalue_below(curved[0, k, :, k], error**2 / goal)
-        for k in range(curved.shape[1])
-    )
+    values = _relative_eigenvalues(plain[0, 0, :, 0])
+    if bool((values < _RESOLVED).any()):
+        return False
+    # as many where rows are not saturated
+    curvatures = (_relative_eigenvalues(curved[0, k, :, k]) for k in range(curved.shape[1]))
+    return all(len(c) == len(values) and not bool((c < error**2 / goal).any()) for c in curvatures)
 
 
-def _has_no_eigenvalue_below(gram: Tensor, least: float) -> bool:
-    """Return True if no eigenvalue is between rounding and ``least``, relative to the largest."""
+def _relative_eigenvalues(gram: Tensor) -> Tensor:
+    """Return eigenvalues of a matrix with a unit diagonal beyond rounding, over the largest."""
     inside = (gram.diagonal() > 0).nonzero()[:, 0]
     unit = gram.diagonal()[inside].rsqrt()
     values = torch.linalg.eigvalsh(gram[inside][:, inside] * unit * unit[:, None])
-    zero = len(inside) * torch.finfo(values.dtype).eps
-    largest = values[-1:]  # empty if all columns are zero
-    return not bool(((values > zero * largest) & (values < least * largest)).any())
+    values = values / values[-1:]  # empty if all columns are zero
+    return values[values > len(inside) * torch.finfo(values.dtype).eps]
 
 
 def row_kernel(

@@ -15,7 +15,7 @@ from skorch_logreg.recession.saturated import MIN_SHARE
 # seconds in place of 32)
 _MAX_STEPS = 4
 # change of logits along a flat direction that counts as rounding
-_CONSTANT_LOGIT = torch.finfo(torch.float64).eps ** 0.5
+CONSTANT_LOGIT = torch.finfo(torch.float64).eps ** 0.5
 
 
 class NewtonStepper(Protocol):
@@ -126,7 +126,7 @@ def proves_minimiser(objective: Objective, point: Point, steps: NewtonStepper) -
             spread = others.abs().amax(dim=-1)
             if loss.n_outputs > 1:
                 spread = others.amax(dim=-1) - others.amin(dim=-1)
-            moved = (spread > _CONSTANT_LOGIT).any(dim=-1)
+            moved = (spread > CONSTANT_LOGIT).any(dim=-1)
             return (
                 (lost.any(dim=-1) & counts).sum(),
                 (moved[:, None] & counts).sum(),

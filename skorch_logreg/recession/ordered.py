@@ -10,10 +10,11 @@ from torch import Tensor
 from skorch_logreg.data import Block, from_arrays
 from skorch_logreg.data.dense import BLOCK_BYTES
 from skorch_logreg.losses import Binomial
-from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
+from skorch_logreg.objective import SUM_RTOL, Objective, Point, loss_hessian, penalty_diagonal
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.objective.nuisance import nuisance_root
 from skorch_logreg.penalties import L2
+from skorch_logreg.recession.newton import CONSTANT_LOGIT
 from skorch_logreg.recession.saturated import MIN_SHARE
 from skorch_logreg.recession.search import find_direction, unbounded_directions
 
@@ -79,9 +80,13 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     hessian = loss_hessian(objective, point)[0, 0, :-1, 0, :-1]
     hessian.diagonal().add_(penalty_diagonal(objective, point.params)[0, 0, :-1])
     scale = hessian.diagonal().clamp(min=1e-300).rsqrt()
-    inverse = torch.linalg.pinv(hessian * scale * scale[:, None], hermitian=True)
+    values, vectors = torch.linalg.eigh(hessian * scale * scale[:, None])
+    curved = values > SUM_RTOL  # an eigenvalue of less may be a rounding error
+    solved = vectors[:, curved].T @ (scale * point.gradient[0, 0, :-1]) / values[curved]
     step = torch.zeros_like(point.params)
-    step[0, 0, :-1] = -scale * (inverse @ (scale * point.gradient[0, 0, :-1]))
+    step[0, 0, :-1] = -scale * (vectors[:, curved] @ solved)
+    flat = point.params.new_zeros(int((~curved).sum()), 1, objective.shape[2])
+    flat[:, 0, :-1] = (scale[:, None] * vectors[:, ~curved]).T * hessian.diagonal().amax().sqrt()
     loss: Any = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
@@ -89,6 +94,12 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
         sums = loss.nuisance_sums(logits, block.targets, block.weight)
         return mixed.sum(dim=0), sums[1]
 
+    def hidden(block: Block) -> tuple[Tensor, ...]:
+        moved = block.matmul(flat).abs().amax(dim=1) > CONSTANT_LOGIT
+        return ((moved & (block.weight > 0)).sum(),)
+
+    if len(flat) and int(objective.data.reduce(hidden)[0]):
+        return False
     change = objective.logits(step)
     mixed, bend = objective.data.reduce(kernel, point.logits, change, reads=0)
     root = nuisance_root(bend)

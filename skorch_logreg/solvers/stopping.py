@@ -22,6 +22,7 @@ from skorch_logreg.objective import (
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
+from skorch_logreg.recession.saturated import MIN_SHARE
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
@@ -263,21 +264,28 @@ class StoppingRule:
 
     def _is_quiet(self, run: RunState, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
+        # Rounding, or a factor's shift, may add to the curvature along this step or the next one:
+        # it is then too short, and its decrement too low.
+        shift = rounding_shift(point.params[0].numel()) * point.value
+        solved = getattr(state, "solved", None)
+        hidden = shift * (point.params - before.params).square().sum(dim=(1, 2))
+        sound = hidden <= 2 * MIN_SHARE * run.state.decrement
+        if solved is not None:
+            sound &= shift * solved.square().sum(dim=(1, 2)) <= 2 * MIN_SHARE * state.decrement
         limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
         if not any(saturated):
-            return [True] * len(saturated)
+            return sound.tolist()
         exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
         exact = exact.to(point.params.device)
         if bool(exact.any()):  # full Newton steps only
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
             exact = exact & whole
         kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
-        # no step follows the curvature of rows that rounding, or a factor's shift, hides
-        shift = rounding_shift(point.params[0].numel())
-        limit = saturation_limit(point, shift * point.value)
-        hidden = saturated_models(run.objective, point, limit)
-        return [k and not h for k, h in zip(kept, hidden, strict=True)]
+        # no step follows the curvature of rows that they hide
+        hidden_rows = saturated_models(run.objective, point, saturation_limit(point, shift))
+        found = zip(kept, sound.tolist(), hidden_rows, strict=True)
+        return [k and s and not h for k, s, h in found]
 
     @cached_property
     def _free(self) -> list[bool]:

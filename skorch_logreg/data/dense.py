@@ -1,7 +1,8 @@
 """Dense rows, and the products of their blocks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -72,9 +73,19 @@ class DenseRows(InMemory):
         width = max(self.n_features, 1)
         share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
         most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, 1))
-        if self.needs_workspace:
-            most = min(most, max(PIECE_ENTRIES // width, 1))
+        # kernels read rows of one logit as they are, unless they have to be centred
+        read_as_stored = self.n_logits == 1 and not self.centres and passes.is_supported(self.X)
+        if self.needs_workspace and not read_as_stored:
+            most = min(most, self._piece_rows)
         return min(share, most)
+
+    @property
+    def _piece_rows(self) -> int:
+        """Number of rows that are converted at a time."""
+        return max(PIECE_ENTRIES // max(self.n_features, 1), 1)
+
+    def workspace(self, n_rows: int) -> Tensor:
+        return super().workspace(min(n_rows, self._piece_rows))
 
     @cached_property
     def _is_near_zero(self) -> bool:
@@ -151,8 +162,8 @@ class DenseBlock(CompiledPasses, FormedRows):
     """Rows of a dense array; see `Block` for the methods.
 
     Rows with a unit stride and the type of the products are multiplied without a copy. All others,
-    and those with columns far from zero, which are centred, are copied to a workspace of the
-    block's size, once per block and pass.
+    and those with columns far from zero, which are centred, are copied to a workspace, once per
+    block and pass if the block is no larger than it.
     """
 
     def __init__(
@@ -174,12 +185,26 @@ class DenseBlock(CompiledPasses, FormedRows):
         """Rows in the type of the products: those of the workspace, or X itself without one."""
         if self._workspace is None:
             return self._X
-        values = self._workspace[: len(self._X)]
+        if len(self._X) <= len(self._workspace):
+            return self._converted(self._X, self._workspace)
+        return self._converted(self._X, torch.empty_like(self._X, dtype=self._workspace.dtype))
+
+    def _converted(self, rows: Tensor, out: Tensor) -> Tensor:
+        values = out[: len(rows)]
         if not self._is_centred:
-            return values.copy_(self._X)
-        if values.dtype is torch.float32 or self._X.dtype == values.dtype:
-            return torch.sub(self._X, self._center, out=values)
-        return values.copy_(self._X).sub_(self._center)  # faster than a sum of two types
+            return values.copy_(rows)
+        if values.dtype is torch.float32 or rows.dtype == values.dtype:
+            return torch.sub(rows, self._center, out=values)
+        return values.copy_(rows).sub_(self._center)  # faster than a sum of two types
+
+    def _pieces(self) -> Iterator[tuple[slice, Tensor]]:
+        """Return parts of the rows and their values, one after the other."""
+        workspace, n = self._workspace, len(self._X)
+        if workspace is None or n <= len(workspace):
+            yield slice(0, n), self._values
+            return
+        for rows in pieces(0, n, len(workspace)):
+            yield rows, self._converted(self._X[rows], workspace)
 
     @cached_property
     def _remaining_center(self) -> Tensor:
@@ -189,20 +214,23 @@ class DenseBlock(CompiledPasses, FormedRows):
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._remaining_center
-        values = self._values
-        flat = slope.reshape(-1, slope.shape[-1]).T.to(values.dtype)
+        flat = slope.reshape(-1, slope.shape[-1]).T
         if out is None:
-            out = flat.new_empty(len(self._X), *shift.shape)
-        constant = shift.reshape(-1).to(values.dtype)
-        if flat.shape[1] > 1:
-            torch.addmm(constant, values, flat, out=out.view(len(out), -1))
-        else:
-            torch.mm(values, flat, out=out.view(len(out), -1)).add_(constant)
+            dtype = self._X.dtype if self._workspace is None else self._workspace.dtype
+            out = flat.new_empty(len(self._X), *shift.shape, dtype=dtype)
+        logits = out.view(len(out), -1)
+        flat, constant = flat.to(out.dtype), shift.reshape(-1).to(out.dtype)
+        for rows, values in self._pieces():
+            if flat.shape[1] > 1:
+                torch.addmm(constant, values, flat, out=logits[rows])
+            else:
+                torch.mm(values, flat, out=logits[rows]).add_(constant)
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
         flat = residual.reshape(len(residual), -1)
-        raw = (flat.T @ self._values).view(*residual.shape[1:], -1)
+        products = (flat[rows].T @ values for rows, values in self._pieces())
+        raw = reduce(torch.Tensor.add_, products).view(*residual.shape[1:], -1)
         total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
         return torch.cat([(raw - self._remaining_center * total) / self._scale, total], dim=-1)
 

@@ -52,12 +52,10 @@ class CompiledPasses:
     def newton_step(
         self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
     ) -> tuple[Tensor, ...] | None:
-        if not isinstance(self._stored, Tensor) or len(params) > 1:
+        if not isinstance(self._stored, Tensor) or params.shape[0] > 1:
             return None
         rows = self._stored, self.targets, self.weight
-        return passes.newton_step(
-            *rows, params[0], ridge[0], loss=loss, units=self._units, **options
-        )
+        return passes.newton_step(*rows, params, ridge, loss=loss, units=self._units, **options)
 
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:
         """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""

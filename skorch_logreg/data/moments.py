@@ -27,7 +27,7 @@ def moments(
     """
 
     def first(block: Block) -> tuple[Tensor, ...]:
-        weight = block.weight.mean(dim=1)
+        weight = _mean(block.weight)
         if not is_sparse:
             return weight.sum(), block.deviations(weight)
         every = weight[:, None]
@@ -35,13 +35,13 @@ def moments(
         return weight.sum(), torch.stack(sums)[:, :-1]
 
     def again(block: Block) -> tuple[Tensor, ...]:
-        weight = block.weight.mean(dim=1)
+        weight = _mean(block.weight)
         return weight.sum(), block.deviations(weight, columns)
 
     if rows is None:
         total, sums = data.centred(about).reduce(first)
     else:
-        weight, z = data.weight.mean(dim=1), rows - about
+        weight, z = _mean(data.weight), rows - about
         data.reads[0] += 1
         total, sums = weight.sum(), torch.stack([weight @ z, weight @ z.square_()])
     shift, square = sums / total
@@ -61,3 +61,8 @@ def moments(
             break
         last = shift.abs()
     return mean, deviation
+
+
+def _mean(weight: Tensor) -> Tensor:
+    """Average weights (rows, m) over the models; the mean of one column is slow to compute."""
+    return weight[:, 0] if weight.shape[1] == 1 else weight.mean(dim=1)

@@ -1,5 +1,6 @@
 """Exact fits: standardise the columns, choose a solver, minimise and certify."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -94,9 +95,10 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     starts_cold = request.start is None and solver.checkpoint is None and not keep
-    groups = [torch.arange(len(request.C), device=objective.reg_strength.device)]
     if smooth and starts_cold and max_iter > 0:
         groups = group_by_reg_strength(objective)
+    else:
+        groups = [torch.arange(len(request.C), device=objective.reg_strength.device)]
     known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
@@ -209,18 +211,18 @@ def _solution(
     # without a gap, nothing else tells of parameters that their type cannot hold; of ordinary data,
     # rounding them costs far less than one roundoff of the objective
     allowed = max(MAX_EXCESS * request.tol**2, objective.rounding, torch.finfo(request.dtype).eps)
-    coarse = (gap.isnan() & (increase > allowed)).tolist()
 
-    def ended(how: Status, model: int) -> Status:
-        if how is Status.CONVERGED and coarse[model]:
+    def ended(how: Status, gap: float, increase: float) -> Status:
+        if how is Status.CONVERGED and math.isnan(gap) and increase > allowed:
             return Status.PRECISION
         return status if how is Status.MAX_ITER else how
 
+    figures = zip(outcome.status, gap.tolist(), increase.tolist(), strict=True)
     return FitResult.of(
         outcome,
         params,
         objective,
-        status=tuple(ended(how, model) for model, how in enumerate(outcome.status)),
+        status=tuple(ended(*each) for each in figures),
         n_passes=outcome.n_passes + objective.data.n_passes - reads,
         duality_gap=gap,
     )

@@ -93,7 +93,7 @@ class FitRequest:
     @cached_property
     def effective_penalty(self) -> Penalty:
         """The penalty, or L2 where the strength of a penalty without constraints is zero."""
-        is_penalised = self.penalty.constrains or bool((1 / self.C).any())
+        is_penalised = self.penalty.constrains or bool((self.C < torch.inf).any())
         return self.penalty if is_penalised else L2()
 
 
@@ -125,8 +125,7 @@ class FitResult:
         cls, outcome: Outcome, params: Params, objective: Objective, **changes: Any
     ) -> "FitResult":
         """Combine a solver's result with its parameters in the units of X, and other changes."""
-        names = [field.name for field in fields(cls) if hasattr(outcome, field.name)]
-        found = {name: getattr(outcome, name) for name in names} | changes
+        found = {name: getattr(outcome, name) for name in _OF_OUTCOME} | changes
         total_weight = objective.data.weight.sum(dim=0).expand(len(outcome.status))
         return cls(**found | {"params": params, "total_weight": total_weight})
 
@@ -170,3 +169,7 @@ class FitResult:
             directions=tuple(self.directions[model] for model in at) if self.directions else (),
             **{name: getattr(self, name)[models] for name in _PER_MODEL},
         )
+
+
+# results that a solver finds, too
+_OF_OUTCOME = {each.name for each in fields(FitResult)} & {each.name for each in fields(Outcome)}

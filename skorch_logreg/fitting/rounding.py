@@ -1,7 +1,6 @@
 """Rounding of parameters to the type in which they are stored, and its effect on the gap."""
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -59,15 +58,15 @@ def stored_gap(
     objective is evaluated in one pass over X.
     """
     found, value = outcome.params, outcome.value
-    gap = torch.where(outcome.duality_gap.isnan(), tol**2, outcome.duality_gap)
+    gap = outcome.duality_gap.nan_to_num(tol**2, math.inf)
     eps, loss = torch.finfo(dtype).eps, objective.loss
     # of all that is rounded, the part that the units take for zero included
-    whole = replace(units, prior=None).to_solver(params)[..., :-1]
+    whole, intercept = units.scaled(params.coef), params.intercept.abs()
     own = whole.abs().sum(dim=-1)
     # float64 errors of the intercept, a sum of p + 1 terms, and of the conversion of units
-    size = params.coef.abs() @ units.center.abs() + params.intercept.abs()
+    size = params.coef.abs() @ units.center.abs() + intercept
     conversion = (3 + math.log2(found.shape[-1])) * _EPS * size
-    radius = _MAX_RMS * (eps / 2 + 2 * _EPS) * own + eps / 2 * params.intercept.abs() + conversion
+    radius = _MAX_RMS * (eps / 2 + 2 * _EPS) * own + eps / 2 * intercept + conversion
     curvature = 0.25 if loss.n_outputs == 1 and loss.nuisance is None else 0.5
     total = objective.data.weight.sum(dim=0)
     # a ridge, and the norm of a short group, grow with the square of the relative rounding error
@@ -75,10 +74,10 @@ def stored_gap(
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * torch.maximum(value, ridge)
     grown = (2 * q * gap * value).sqrt() + q / 2
     small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
-    bounded = outcome.duality_gap.isfinite()
-    converged = [how is Status.CONVERGED for how in outcome.status]
-    counts = bounded | torch.tensor(converged, device=bounded.device)
-    if (objective.penalty.constrains and bool(bounded.any())) or not bool((small | ~counts).all()):
+    bounded = outcome.duality_gap.isfinite().tolist()
+    counts = [b or how is Status.CONVERGED for b, how in zip(bounded, outcome.status, strict=True)]
+    is_small = all(s or not c for s, c in zip(small.tolist(), counts, strict=True))
+    if not is_small or (objective.penalty.constrains and any(bounded)):
         point = objective.evaluate(units.to_solver(params))
         # a lower value shows the rounding of the solver's logits, which are sums over its steps
         moved = (point.value - value).abs()

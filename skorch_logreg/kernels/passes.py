@@ -5,7 +5,7 @@ in torch, which is also the reference that tests compare the kernels with.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -187,7 +187,7 @@ def newton_step(
     fit_intercept: bool,
     is_rough: bool,
 ) -> tuple[Tensor, ...] | None:
-    """Compute what a Newton step from params (K, p + 1) needs, on few dense rows.
+    """Compute what a Newton step from params needs, on few dense rows.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def newton_step(
     targets : Tensor of shape (rows, 1, 1)
         As the loss encodes classes.
     weight : Tensor of shape (rows, 1)
-    params, ridge : Tensor of shape (K, p + 1)
+    params, ridge : Tensor of shape (1, K, p + 1)
         Coefficients and intercepts, and the diagonal of the penalty's Hessian.
     loss : {"logistic", "multinomial"} or None
         Loss with kernels; the result is None for others.
@@ -218,7 +218,7 @@ def newton_step(
     ends : Tensor of shape (2,)
         Objective, and decrement ``gradient' H^-1 gradient / 2``.
     """
-    (n_outputs, side), n_rows = params.shape, X.shape[0]
+    (n_outputs, side), n_rows = params.shape[-2:], X.shape[0]
     is_logistic, size = loss == "logistic", n_outputs * side
     if not has_newton_step(loss, n_outputs, side):
         return None
@@ -236,19 +236,20 @@ def newton_step(
     buffer = params.new_empty(n_buffer)
     # one array of zeros: the matrix, the sums and the ends
     zeros = params.new_zeros(stride * stride + n_sums * size + 2)
-    gram, sums, ends = zeros.split([stride * stride, n_sums * size, 2])
+    gram, sums, ends = zeros.split_with_sizes([stride * stride, n_sums * size, 2])
     found = kernel(
         y,
         *factor,
-        *((None, None) if units is None else (unit.data_ptr() for unit in units)),
+        *((None, None) if units is None else map(Tensor.data_ptr, units)),
         *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, *shape),
-        *(array.data_ptr() for array in (logits, sums, gram, ends, buffer)),
+        *map(Tensor.data_ptr, (logits, sums, gram, ends, buffer)),
     )
     if not found:
         return None
     return logits, sums.view(n_sums, n_outputs, side), gram.view(stride, -1)[:size, :size], ends
 
 
+@cache
 def _panels(side: int) -> tuple[int, int]:
     """Return the padded side of a Gram matrix and the number of rows that are copied at a time."""
     padded = compiled("gram_side")(side)

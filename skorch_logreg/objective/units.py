@@ -45,8 +45,8 @@ class Units:
         if not fit_intercept:
             deviation = (mean.square() + deviation.square()).sqrt()
             mean = torch.zeros_like(mean)
-        kept = deviation > 0 if excluded is None else (deviation > 0) & ~excluded
-        return cls(mean, torch.where(kept, deviation, torch.inf))
+        dropped = deviation == 0 if excluded is None else (deviation == 0) | excluded
+        return cls(mean, deviation.masked_fill(dropped, torch.inf))
 
     def from_solver(self, params: Tensor, penalty: Penalty) -> Params:
         """Convert parameters to the units of X, and project coefficients on the constraints."""
@@ -60,5 +60,8 @@ class Units:
         """Convert parameters to the units of the solver."""
         intercept = params.intercept + params.coef @ self.center
         coef = params.coef if self.prior is None else params.coef - self.prior
-        coef = torch.where(self.scale.isinf(), 0.0, coef * self.scale)
-        return torch.cat([coef, intercept[..., None]], dim=-1)
+        return torch.cat([self.scaled(coef), intercept[..., None]], dim=-1)
+
+    def scaled(self, coef: Tensor) -> Tensor:
+        """Convert coefficients (m, K, p) to the units of the solver, without the prior."""
+        return (coef * self.scale).masked_fill_(self.scale.isinf(), 0.0)

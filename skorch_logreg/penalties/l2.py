@@ -87,7 +87,7 @@ class L2(ElasticNet, FeaturePenalty):
 
     def without_center(self) -> tuple[Self, Tensor | None]:
         """Return the ridge towards zero, and the center."""
-        return self._with(center=None), self.center
+        return (self if self.center is None else self._with(center=None)), self.center
 
     def value(self, coef: Tensor) -> Tensor:
         return self.value_gradient(coef)[0]
@@ -115,16 +115,17 @@ class L2(ElasticNet, FeaturePenalty):
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j v_j^2 / (2 f_j) + v_j c_j``; inf where f_j = 0 (m,)."""
-        from_zero = super().conjugate(dual)
+        terms = (dual.square() / (2 * self._weight)).masked_fill_(dual == 0, 0.0)
+        from_zero = terms.sum(dim=(1, 2))
         return from_zero if self.center is None else from_zero + (dual * self.center).sum((1, 2))
 
     def of_columns(self, columns: Tensor) -> Self:
-        center = None if self.center is None else self.center[..., columns]
-        return super().of_columns(columns)._with(center=center)
+        ridge = super().of_columns(columns)
+        return ridge if self.center is None else ridge._with(center=self.center[..., columns])
 
     def in_units(self, scale: Tensor) -> Self:
-        center = None if self.center is None else self.center * scale
-        return super().in_units(scale)._with(center=center)
+        ridge = super().in_units(scale)
+        return ridge if self.center is None else ridge._with(center=self.center * scale)
 
     def _from_center(self, coef: Tensor) -> Tensor:
         return coef if self.center is None else coef - self.center

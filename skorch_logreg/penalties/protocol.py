@@ -139,7 +139,8 @@ class Penalty(ABC):
 
     def coercive(self, strength: Tensor) -> Tensor:
         """Return True (m,) where every column is penalised or bounded: a finite gap exists."""
-        return (strength > 0) & (self.factor is None or bool((self.factor > 0).all()))
+        held = strength > 0
+        return held if self.factor is None else held & bool((self.factor > 0).all())
 
     def without_excluded(self) -> tuple[Self, Tensor | None]:
         """Give excluded features, whose strength is infinite, a finite one; say which they are."""

@@ -137,7 +137,7 @@ class _Loop:
         self._solver: Any = solver
         self._rule, self._whole = rule, rule.whole
         self._callback, self._journal = callback, journal
-        self._params, self._everyone = params, params.clone()
+        self._params, self._is_single = params, params.shape[0] == 1
         self._earlier = 0  # passes before the run was resumed, less those that check the file
         self._stopped = False
         self._trace: list[tuple[int, float]] = []  # passes and optimality of a single model
@@ -180,7 +180,6 @@ class _Loop:
                 kept = [i for i, model in enumerate(models) if model not in final.models]
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
-                self._everyone[list(final.models)] = final.point.params
             trace = written["trace"]
             tree = {k: value for k, value in written.items() if k not in ("n_passes", "trace")}
             tree |= {"class": "RunState", "models": models, "final_points": final_points}
@@ -291,22 +290,21 @@ class _Loop:
     def outcome(self, bound: bool) -> Outcome:
         """Collect the results of all models."""
         run = self.run
-        found = Outcome.of(self._whole, run.final_points, self._earlier, bound)
-        if len(self._params) > 1:
-            return found
-        return replace(found, state=run.state, trace=tuple(self._trace))
+        single = {"state": run.state, "trace": tuple(self._trace)}
+        fields = single if self._is_single else {}
+        return Outcome.of(self._whole, run.final_points, self._earlier, bound, **fields)
 
     def _call_back(self, run: RunState, reached: list[float]) -> None:
         """Record the current iterate, and pass it to the callback, which may stop all models."""
-        if len(self._params) == 1:
+        if self._is_single:
             self._trace.append((self._whole.data.n_passes + self._earlier, reached[0]))
         if self._callback is not None and run.n_iter > run.first:
-            self._everyone[list(run.models)] = run.state.point.params
+            params, active = self._params.clone(), (run.models, run.state.point)
+            for models, point in (*((end.models, end.point) for end in run.final_points), active):
+                params[list(models)] = point.params
             optimality = self._params.new_tensor(reached)
             n_passes = self._whole.data.n_passes + self._earlier
-            iterate = Iterate(
-                run.n_iter, self._everyone, run.state.point.value, optimality, n_passes
-            )
+            iterate = Iterate(run.n_iter, params, run.state.point.value, optimality, n_passes)
             self._stopped = bool(self._callback(iterate))
 
     def _keep(self, run: RunState) -> None:
@@ -332,7 +330,6 @@ class _Loop:
         kept = [i for i, how in enumerate(status) if how is None]
         gone = [i for i, how in enumerate(status) if how is not None]
         point = run.state.point
-        self._everyone[list(run.models)] = point.params
         final = FinalPoint(
             tuple(run.models[i] for i in gone),
             point.select(self._index(gone)) if kept else point,

@@ -87,7 +87,7 @@ class NewtonCholesky(Resumable):
         """Take one Newton step."""
         step = -state.solved
         # the next decrement relative to the objective is about the square of this one
-        is_rough = state.is_rough and bool(state.decrement > state.tol * state.point.value)
+        is_rough = state.is_rough and float(state.decrement) > state.tol * float(state.point.value)
         target = state.point.params + step
         whole = _compiled_at(objective, target, state.tol, state.plan, is_rough)
         if whole is None:
@@ -95,7 +95,7 @@ class NewtonCholesky(Resumable):
         else:
             point, _ = accept_step(objective, state.point, step, whole.point)
             # where a decrement does not fall, float32 products may hide the curvature
-            is_slow = is_rough and bool(whole.decrement >= state.decrement)
+            is_slow = is_rough and float(whole.decrement) >= float(state.decrement)
             if point is whole.point and not is_slow:
                 return whole
         ahead = _at(objective, point, state.tol, state.plan)
@@ -142,7 +142,7 @@ def _compiled_at(
     data = objective.data
     if data.whole is None or objective.offset is not None or not objective.penalty.quadratic:
         return None
-    shift = SINGLE_DAMPING if is_rough else rounding_shift(params[0].numel())
+    shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[1] * params.shape[2])
     found = data.whole.newton_step(
         objective.loss.kernel,
         params,
@@ -155,11 +155,11 @@ def _compiled_at(
         return None
     data.reads[0] += 2  # those of a point and of its Hessian
     logits, sums, factor, ends = found
-    gradient, diagonal, solved, *border = sums[:, None].unbind()
-    value, decrement = ends[:1], ends[1:]
+    gradient, diagonal, solved, *border = sums.unsqueeze(1).unbind()
+    value, decrement = ends.unsqueeze(1).unbind()
     point = Point(params, logits, value, gradient, *border)
-    trusted = torch.tensor([not is_rough])
-    if not is_rough and bool(decrement <= tol**2 * value):
+    trusted = torch.full((1,), not is_rough)
+    if not is_rough and float(decrement) <= tol**2 * float(value):
         curvature = ExactHessian(
             factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
         )

@@ -90,11 +90,17 @@ class Outcome:
 
     @classmethod
     def of(
-        cls, objective: Objective, ends: tuple[FinalPoint, ...], n_passes: int, bound: bool
+        cls,
+        objective: Objective,
+        ends: tuple[FinalPoint, ...],
+        n_passes: int,
+        bound: bool,
+        **single: Any,
     ) -> Self:
         """Combine final points in the order of the models, and compute the duality gap.
 
-        ``n_passes`` are reads of X that the data have not counted.
+        ``n_passes`` are reads of X that the data have not counted, and ``single`` the fields of a
+        single model.
         """
         models = [model for end in ends for model in end.models]
         order = sorted(range(len(models)), key=models.__getitem__)
@@ -115,6 +121,7 @@ class Outcome:
             n_passes=objective.data.n_passes + n_passes,
             directions=tuple(directions[i] for i in order),
             nuisance=point.nuisance,
+            **single,
         )
 
     @classmethod
@@ -184,4 +191,4 @@ def _gap(objective: Objective, point: Point) -> Tensor:
 
 
 def _relative(bound: Tensor, point: Point) -> Tensor:
-    return torch.where(bound.isinf(), torch.nan, bound / point.value)
+    return (bound / point.value).masked_fill_(bound.isinf(), torch.nan)

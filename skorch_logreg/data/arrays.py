@@ -52,7 +52,7 @@ def from_arrays(
         entries = np.asarray(X.data, dtype=np.float64)
         X, kind = sp.csr_array((entries, X.indices, X.indptr), shape=X.shape), SparseRows
     else:
-        X = (X if isinstance(X, Tensor) else as_tensor(X)).detach()
+        X = X.detach() if isinstance(X, Tensor) else as_tensor(X)
         X = X if device is None else X.to(device)
         if X.dtype == torch.bool:  # torch subtracts bytes of zeros and ones
             X = X.view(torch.uint8)

@@ -146,7 +146,7 @@ class DenseRows(InMemory):
 
     def _fill(self, rows: slice, out: Tensor) -> None:
         """Write rows in their units into an array."""
-        torch.mul(self.X[rows] - self.center, 1 / self.scale, out=out)
+        torch.mul(self.X[rows] - self.center, self.scale.reciprocal(), out=out)
 
     def _sample(self, n_rows: int) -> "DenseRows":
         part = super()._sample(n_rows)

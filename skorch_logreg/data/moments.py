@@ -44,7 +44,7 @@ def moments(
         weight, z = _mean(data.weight), rows - about
         data.reads[0] += 1
         total, sums = weight.sum(), torch.stack([weight @ z, weight @ z.square_()])
-    shift, square = sums / total
+    shift, square = (sums / total).unbind()
     variance = square - shift.square()
     mean, deviation = about + shift, variance.clamp(min=0.0).sqrt()
     settled = are_near_zero(mean, deviation) if is_sparse else variance >= _SHARE * square

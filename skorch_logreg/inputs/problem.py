@@ -220,6 +220,6 @@ class Problem:
             coef = self._box(ElasticNet(0.0), coef.device).feasible(coef, coef)
         own, dtype = torch.contiguous_format, self.stored_dtype
         return {
-            name: self.namespace.from_tensor(part.to(dtype).clone(memory_format=own))
+            name: self.namespace.from_tensor(part.to(dtype, copy=True, memory_format=own))
             for name, part in (("coef_", coef), ("intercept_", intercept))
         }

@@ -63,7 +63,7 @@ def _address(array: Tensor, dtype: torch.dtype = torch.float64) -> int | None:
 
 def _weight(weight: Tensor) -> tuple[int, int] | None:
     """Return the address and the stride of one weight per row."""
-    fits = weight.dtype == torch.float64 and weight.shape[1:].numel() == 1
+    fits = weight.dtype == torch.float64 and weight.shape[1] == 1
     return (weight.data_ptr(), weight.stride(0)) if fits else None
 
 
@@ -223,8 +223,9 @@ def newton_step(
     if not has_newton_step(loss, n_outputs, side):
         return None
     kernel = _of_rows(X, "newton" if is_logistic else "multinomial_newton")
-    factor, y = _weight(weight), _address(targets, torch.float64 if is_logistic else torch.int64)
-    if kernel is None or factor is None or y is None:
+    row_weight = _weight(weight)
+    y = _address(targets, torch.float64 if is_logistic else torch.int64)
+    if kernel is None or row_weight is None or y is None:
         return None
     padded, tile = _panels(side)
     logits = params.new_empty(n_rows, 1, n_outputs)
@@ -239,14 +240,15 @@ def newton_step(
     gram, sums, ends = zeros.split_with_sizes([stride * stride, n_sums * size, 2])
     found = kernel(
         y,
-        *factor,
+        *row_weight,
         *((None, None) if units is None else map(Tensor.data_ptr, units)),
         *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, *shape),
         *map(Tensor.data_ptr, (logits, sums, gram, ends, buffer)),
     )
     if not found:
         return None
-    return logits, sums.view(n_sums, n_outputs, side), gram.view(stride, -1)[:size, :size], ends
+    factor = gram.as_strided((size, size), (stride, 1))
+    return logits, sums.view(n_sums, n_outputs, side), factor, ends
 
 
 @cache

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.kernels.logits import multiply_softmax_curvature
+from skorch_logreg.objective.duality import gradient_rounding
 from skorch_logreg.objective.nuisance import nuisance_root
 from skorch_logreg.objective.objective import Objective, multiply_curvature
 from skorch_logreg.objective.point import Point
@@ -155,8 +156,10 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
     """
     coef, penalty = point.params[:, :, :-1], objective.penalty
     down, up = penalty.recession(coef, objective.reg_strength)
-    ahead = coef - point.gradient[:, :, :-1].sign() * (1.0 + coef.abs())
-    moves = penalty.feasible(ahead, coef) != coef
+    gradient = point.gradient[:, :, :-1]
+    ahead = coef - gradient.sign() * (1.0 + coef.abs())
+    pushed = gradient.abs() > gradient_rounding(objective, point)[:, None, None]
+    moves = ~pushed | (penalty.feasible(ahead, coef) != coef)
     used = (((coef != 0) | down | up) & moves)[0].any(dim=0)
     columns = used.nonzero()[:, 0]
     if not len(columns) or len(columns) > MAX_EIGEN_SIDE:

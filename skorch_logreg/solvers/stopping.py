@@ -182,16 +182,18 @@ class StoppingRule:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
 
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
-        divergence.
+        divergence. A decrement that grows was too low before, and so was what it has shown.
         """
         is_open = state is not run.state and state.point.nuisance is None
         if not is_open or not self.proof or not any(self._free):
             return run.quiet
+        grown = (state.decrement > run.state.decrement).tolist()
+        before = [None if g and known else known for known, g in zip(run.quiet, grown, strict=True)]
         near = max(self.tol, _NEAR)
         figures = zip(optimality(state), state.trusted.tolist(), strict=True)
         asked = [
             known is None and trusted and reached <= near and self._free[i]
-            for i, known, (reached, trusted) in zip(run.models, run.quiet, figures, strict=True)
+            for i, known, (reached, trusted) in zip(run.models, before, figures, strict=True)
         ]
         quiet = [False] * len(asked)
         if any(asked):
@@ -201,7 +203,7 @@ class StoppingRule:
             for ask, found, reached in zip(asked, quiet, optimality(state), strict=True)
         ]
         return tuple(
-            new if known is None else known for known, new in zip(run.quiet, now, strict=True)
+            new if known is None else known for known, new in zip(before, now, strict=True)
         )
 
     def _hidden_by_rounding(self, run: RunState, model: int) -> float:

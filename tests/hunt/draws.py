@@ -11,6 +11,7 @@ from skorch_logreg.data import ArrayChunks
 from skorch_logreg.penalties import GroupL2
 from tests.hunt.objective import LD, Task
 
+SEPARATED = 10_000_000  # first seed of separated rows
 SMOOTH = ("auto", "lbfgs", "newton-cg", "newton-cholesky", "sag", "saga", "liblinear")
 CONTAINERS = {
     "c": np.ascontiguousarray,
@@ -140,8 +141,10 @@ class Problem:
 
 
 def draw(seed: int) -> Problem:
-    """Draw a problem."""
+    """Draw a problem; from `SEPARATED` on, one whose rows columns separate in part, or nearly."""
     rng = np.random.default_rng([seed, 24])
+    if seed >= SEPARATED:
+        return _draw_separated(seed, rng)
     n_classes = 2 if rng.random() < 0.6 else int(rng.integers(3, 9))
     n = max(int(2 * 150 ** rng.random()), n_classes)
     p = int(np.ceil(60 ** rng.random()))
@@ -163,6 +166,42 @@ def draw(seed: int) -> Problem:
     if container == "chunks" and options.get("solver") == "liblinear":
         container = "c"  # which needs rows in memory
     return Problem(seed, X, y, container, options, weight, offset)
+
+
+def _draw_separated(seed, rng):
+    """Rows that are separated along differences of columns that nearly repeat each other."""
+    n_classes = 2 if rng.random() < 0.6 else int(rng.integers(3, 6))
+    n, p = int(rng.integers(3 * n_classes, 150)), int(rng.integers(2, 9))
+    X, y = np.round(rng.normal(size=(n, p)) * 1024) / 1024, rng.integers(0, n_classes, n)
+    y[:n_classes] = np.arange(n_classes)
+    own = rng.integers(n_classes)
+    rare = np.zeros(n)
+    rare[rng.permutation(np.flatnonzero(y == own))[: rng.integers(1, 6)]] = 1
+    if rng.random() < 0.3:  # one row of another class, and there is a minimiser
+        rare[rng.permutation(np.flatnonzero(y != own))[0]] = 1
+    options = _options(rng, X, n_classes) | {"max_iter": 1000}
+    if rng.random() < 0.3:
+        X[:, 0] = 2.0 ** rng.integers(0, 17)
+        options["fit_intercept"] = rng.random() < 0.2
+    X[:, 1] = X[:, 0] + 2.0 ** -rng.integers(0, 21) * rng.choice([-1, 1]) * rare
+    if rng.random() < 0.3 and p > 2:
+        X[:, 2] = X[:, 0] * rng.choice([1, 2]) + X[:, 1] + (rng.random(n) < 0.5) / 1024
+    if "penalty" not in options and rng.random() < 0.5:
+        options["C"] = np.inf
+        if options.get("l1_ratio", 0.0) not in (0.0, 1.0):
+            options["l1_ratio"] = 1.0
+    else:
+        factor = np.ones(p)
+        factor[:2] = 0
+        options["penalty_factor"] = factor
+    if options.get("solver") == "liblinear":
+        del options["solver"]
+    weight = _weights(rng, y, options)
+    order = rng.permutation(p)
+    if options.get("penalty_factor") is not None:
+        options["penalty_factor"] = options["penalty_factor"][order]
+    container = str(rng.choice(["c", "f", "csr", "csc", "chunks"], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+    return Problem(seed, np.ascontiguousarray(X[:, order]), y, container, options, weight)
 
 
 def _columns(rng, n, p, low):

@@ -13,10 +13,9 @@ from skorch_logreg.data.low_precision import (
     bfloat16_grams,
     low_precision_dtype,
 )
-from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
+from skorch_logreg.data.tensors import CACHED_ENTRIES, PIECE_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
 
-_MIN_ROWS = 64  # of a piece
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 FAR_DEVIATIONS = 1e3  # |mean| / deviation from which columns are centred before any sum
 
@@ -35,7 +34,12 @@ def is_near_zero(center: Tensor, scale: Tensor) -> bool:
 
 
 def _piece_rows(width: int) -> int:
-    return max(CACHED_ENTRIES // max(width, 1), _MIN_ROWS)
+    """Return the number of rows that a cache holds, or of long ones up to ``width`` in 4 MiB.
+
+    Every piece is added to a matrix (width, width), which takes as long as that many rows.
+    """
+    width = max(width, 1)
+    return max(CACHED_ENTRIES // width, min(PIECE_ENTRIES // width, width), 1)
 
 
 class FormedRows:
@@ -50,8 +54,8 @@ class FormedRows:
     ) -> Iterator[tuple[slice, Tensor]]:
         """Yield slices of rows with some columns of them and of the intercept, (r, c + 1).
 
-        They are formed in pieces of 1 MiB, for each of some outputs, in one buffer: a weighted copy
-        of all rows would cost several reads.
+        They are formed in pieces, for each of some outputs, in one buffer: a weighted copy of all
+        rows would cost several reads.
         """
         fill, n_columns = self._fill(columns)
         step = min(_piece_rows(n_outputs * (n_columns + 1)), len(weight))
@@ -105,7 +109,7 @@ def add_grams(total: Tensor, z: Tensor, weight: Tensor, rank_one: Tensor | None)
     n_models, n_outputs = weight.shape[1:]
     first, second = torch.tril_indices(z.shape[1], z.shape[1])
     step = CACHED_ENTRIES // len(first)
-    if rank_one is None and n_outputs == 1 and n_models >= z.shape[1] and step >= _MIN_ROWS:
+    if rank_one is None and n_outputs == 1 and min(n_models, step) >= z.shape[1]:
         packed = total.new_zeros(len(first), n_models)  # each product of two columns is formed once
         for rows in pieces(0, len(z), step):
             columns = z[rows].T.contiguous()

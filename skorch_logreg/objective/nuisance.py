@@ -16,7 +16,7 @@ from skorch_logreg.objective.line_search import MAX_STEP_LOGITS, MAX_STEPS, SLOP
 
 _EPS = torch.finfo(torch.float64).eps
 # relative change of the last step: it leaves about its square, and in the value the square of that
-_LAST_CHANGE = 1e-4
+_LAST_CHANGE = _EPS**0.25
 
 Reduce = Callable[..., tuple[Tensor, ...]]
 

@@ -37,7 +37,6 @@ SAVING = 2.5
 PROOF_RATE = 0.1  # contraction of the decrement by a step that confirms it
 # sizes
 MAX_SIDE = 3000  # side of the largest matrix that is factored
-MANY_MODELS = 4  # models from which a shared factorisation pays
 MAX_STORED_NUMBERS = 1 << 26  # numbers in the factors, or pairs, of all models: half a gigabyte
 _SMALL_SECONDS = 4e-3  # time of a pass and a Hessian for which a second thread does not pay
 _N_LOW_PRECISION = 6  # low-precision Hessians before an exact one (race square: 1.5 times as fast)
@@ -135,10 +134,10 @@ def choose_curvature(objective: Objective) -> CurvaturePlan:
     """
     own = _own_curvature(objective)
     m, n_outputs, side = objective.shape
-    if m >= MANY_MODELS and own.is_diagonal:  # a shared factorisation comes first
+    if m > 1 and own.is_diagonal:  # a shared factorisation comes first
         own = own.next
     affordable = own.cost(m) <= FIRST_PASSES if own.exact else n_outputs > 1
-    if m < MANY_MODELS or own.follows_points or (affordable and m <= own.max_models()):
+    if m == 1 or own.follows_points or (affordable and m <= own.max_models()):
         return own
     if objective.loss.nuisance is not None:  # a shared curvature takes no targets
         return own
@@ -303,7 +302,7 @@ def sample_sizes(objective: Objective, n_models: int | None = None) -> tuple[int
     accurate curvature, so fewer rows suffice.
     """
     m, n_outputs, side = objective.shape
-    several = (n_models or m) >= MANY_MODELS
+    several = (n_models or m) > 1
     least, rows_per_coef, ratio = _MANY_START if several else _START
     rows, n_samples = max(least, rows_per_coef * n_outputs * side), objective.data.n_samples
     if n_samples < ratio * rows:

@@ -27,6 +27,7 @@ from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
     free_columns,
+    has_minimiser,
     rare_classes,
     recession_directions,
     separating_directions,
@@ -278,16 +279,16 @@ class StoppingRule:
         saturated = saturated_models(run.objective, point, limit)
         if not any(saturated):
             return sound.tolist()
-        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
-        exact = exact.to(point.params.device)
-        if bool(exact.any()):  # full Newton steps only
-            whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
-            exact = exact & whole
-        kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
+        kept = keeps_saturated_rows(run.objective, before.logits, point, limit)
         # no step follows the curvature of rows that they hide
         hidden_rows = saturated_models(run.objective, point, saturation_limit(point, shift))
         found = zip(kept, sound.tolist(), hidden_rows, strict=True)
-        return [k and s and not h for k, s, h in found]
+        quiet = [k and s and not h for k, s, h in found]
+        for i in [i for i, some in enumerate(saturated) if some]:
+            index = torch.tensor([i], device=point.params.device)
+            proven = has_minimiser(run.objective.select(index), point.select(index))
+            quiet[i] = quiet[i] if proven is None else proven
+        return quiet
 
     @cached_property
     def _free(self) -> list[bool]:

@@ -24,7 +24,6 @@ from skorch_logreg.solvers.choose import (
 from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 _PREDICTED_SHARE = 0.7  # of the change of parameters from one C to the next that is extrapolated
-_SAMPLE_TOL = 0.03  # tolerance on a sample, whose own error is larger
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
 # without take 3.2, 2.1 and 4.3 times as long)
 _MIN_WIDTH = 4
@@ -57,9 +56,9 @@ def cold_start(
     found, left = zero, min(max_iter, MAX_STEPS)
     for rows in sample_sizes(objective):
         part = on_sample(objective, rows).low_precision()
-        outcome = drive(
-            solver, part, found, tol=_SAMPLE_TOL, max_iter=left, bound=False, proof=False
-        )
+        # the solution on the sample is about as far from that on all rows (Wilks 1938)
+        error = (n_outputs * side / rows) ** 0.5
+        outcome = drive(solver, part, found, tol=error, max_iter=left, bound=False, proof=False)
         # a sample that lacks a class or is separable has its optimum at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)

@@ -163,7 +163,7 @@ class DenseBlock(CompiledPasses, FormedRows):
 
     Rows with a unit stride and the type of the products are multiplied without a copy. All others,
     and those with columns far from zero, which are centred, are copied to a workspace, once per
-    block and pass if the block is no larger than it.
+    block and pass if it has as many rows as the block.
     """
 
     def __init__(

@@ -95,10 +95,9 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
     starts_cold = request.start is None and solver.checkpoint is None and not keep
-    if smooth and starts_cold and max_iter > 0:
-        groups = group_by_reg_strength(objective)
-    else:
-        groups = [torch.arange(len(request.C), device=objective.reg_strength.device)]
+    everything = [torch.arange(len(request.C), device=objective.reg_strength.device)]
+    may_group = smooth and starts_cold and max_iter > 0
+    groups = group_by_reg_strength(objective) if may_group else everything
     known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()

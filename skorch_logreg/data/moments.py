@@ -8,6 +8,7 @@ from skorch_logreg.data.protocol import Block, Data
 
 # variance relative to the mean square of a column that is not far: nine digits of it are right
 _SHARE = FAR_DEVIATIONS**-2
+_MAX_ROUNDS = 5  # each shrinks the distance to the mean to its rounding error
 
 
 def moments(
@@ -49,17 +50,15 @@ def moments(
     mean, deviation = about + shift, variance.clamp(min=0.0).sqrt()
     settled = are_near_zero(mean, deviation) if is_sparse else variance >= _SHARE * square
     columns = (~settled).nonzero()[:, 0]
-    last: Tensor | float = torch.inf
-    while len(columns):
+    for _ in range(_MAX_ROUNDS if len(columns) else 0):
         total, sums = data.centred(mean).reduce(again)
         shift, square = sums / total
         variance = square - shift.square()
-        mean = mean.index_add(0, columns, shift)
+        before = mean
+        mean = mean.index_copy(0, columns, mean[columns] + shift)
         deviation = deviation.index_copy(0, columns, variance.clamp(min=0.0).sqrt())
-        # each read shrinks the distance to the mean to its rounding error, but not below
-        if bool(((variance >= _SHARE * square) | ~(shift.abs() < last)).all()):
+        if bool(((variance >= _SHARE * square) | (mean == before)[columns]).all()):
             break
-        last = shift.abs()
     return mean, deviation
 
 

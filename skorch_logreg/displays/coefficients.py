@@ -10,7 +10,6 @@ from skorch_logreg import pipelines
 from skorch_logreg.displays.axes import (
     draw_legend_above,
     foreground_color,
-    n_colors,
     prepare_axes,
     set_log_axis,
     shorten_labels,
@@ -19,12 +18,14 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import class_names, last_step, to_dense_numpy
 
+_MAX_COLORS = 6  # classes whose points can be told apart by their colours; more: a heat map
+
 
 @dataclass(eq=False, repr=False)
 class CoefficientDisplay:
     """Largest coefficients of a model, with feature names and intervals.
 
-    More classes than matplotlib has colours are drawn as a heat map, unless there are intervals.
+    More than six classes are drawn as a heat map, unless there are intervals.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ class CoefficientDisplay:
         size = np.abs(coef).max(axis=0)
         shown = np.argsort(-size, kind="stable")[:n_features]
         shown = shown[size[shown] > 0]
-        is_heat_map = len(coef) > n_colors() and intervals is None and len(shown) > 0
+        is_heat_map = len(coef) > _MAX_COLORS and intervals is None and len(shown) > 0
         width = max(6.4, 2.5 + 0.22 * len(coef)) if is_heat_map else 6.4  # inches
         height = 0.22 if is_heat_map else 0.16 + 0.1 * len(coef)  # of a row
         ax = prepare_axes(self, ax, (width, 1.2 + max(height * len(shown), 1)))

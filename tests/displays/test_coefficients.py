@@ -118,8 +118,7 @@ def test_classes_of_an_inference_are_in_the_names():
 def test_many_classes_are_a_heat_map(odds_ratios):
     X, y = load_digits(return_X_y=True)
     model = TorchLogisticClassifier(C=0.01).fit(X, y)
-    with plt.rc_context({"axes.prop_cycle": plt.cycler(color=list("bgrcmykbg"))}):
-        display = CoefficientDisplay.from_estimator(model, n_features=5, odds_ratios=odds_ratios)
+    display = CoefficientDisplay.from_estimator(model, n_features=5, odds_ratios=odds_ratios)
     np.testing.assert_array_equal(display.image_.get_array(), model.coef_[:, display.features_].T)
     low, high = display.image_.get_clim()
     assert -low == high == np.abs(model.coef_).max()
@@ -129,13 +128,6 @@ def test_many_classes_are_a_heat_map(odds_ratios):
     display.figure_.canvas.draw()
     bar = [text.get_text() for text in display.image_.colorbar.ax.get_yticklabels()]
     assert ("1" in bar) == odds_ratios  # exp(0)
-
-
-def test_as_many_classes_as_colours_are_points():
-    coef = np.arange(20.0).reshape(10, 2)
-    display = CoefficientDisplay(coef).plot()
-    assert len({points.lines[0].get_color() for points in display.points_}) == 10
-    assert CoefficientDisplay(np.vstack([coef, coef[:1]])).plot().points_ == []
 
 
 @pytest.mark.parametrize("kind", ["sparse", "float32", "torch"])

@@ -1,5 +1,6 @@
 """Test on logits for models that may have their optimum at infinity."""
 
+import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
@@ -7,8 +8,8 @@ from skorch_logreg.losses import Loss
 from skorch_logreg.objective import MAX_EXCESS, ROUNDING_DISTANCE, Objective, Point
 
 # share of a residual that has to remain after a step, far above the rounding of a step; of a row's
-# gain that a sparser direction has to keep; and of the change of a log-probability by a Newton step
-# towards infinity, which a step that shows none may have
+# gain that a sparser direction has to keep; and of the change of a log-probability by an exact step
+# towards infinity that one of other steps may have
 MIN_SHARE = 0.1
 
 
@@ -42,13 +43,14 @@ def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[
 
 
 def keeps_saturated_rows(
-    objective: Objective, before: Tensor, point: Point, limit: Tensor
+    objective: Objective, before: Tensor, point: Point, limit: Tensor, exact: Tensor
 ) -> list[bool]:
     """Return True for each model in which a step has changed no saturated row.
 
     On its way to infinity a Newton step lowers the logarithm of some wrong class's probability by
     at least 1 from any starting point; near a minimiser it changes none by more than a fraction.
-    Steps of other curvatures have to be shorter.
+    For a full step of the exact Hessian that is a proof: see `proves_minimiser`. Steps of other
+    curvatures have to be shorter.
 
     Parameters
     ----------
@@ -59,12 +61,16 @@ def keeps_saturated_rows(
         Point after the step.
     limit : Tensor of shape (m,)
         Limit of `saturated_models`.
+    exact : Tensor of bool of shape (m,)
+        True if the step is a full Newton step.
     """
     loss = objective.loss
+    most = torch.where(exact, 1 - MIN_SHARE, MIN_SHARE)[:, None].to(limit.dtype)
+    limit = torch.where(exact, torch.inf, limit)[:, None]
 
     def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
         fall, wrong = _log_probability_falls(loss, old, new - old, block.targets)
-        moved = ~(fall <= MIN_SHARE) & (wrong * block.weight[..., None] <= limit[:, None])
+        moved = ~(fall <= most) & (wrong * block.weight[..., None] <= limit)
         return (_rows_with(loss, moved, block).sum(dim=0),)
 
     (count,) = objective.data.reduce(kernel, before, point.logits, reads=0)

@@ -22,12 +22,10 @@ from skorch_logreg.objective import (
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.recession.saturated import MIN_SHARE
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
     free_columns,
-    has_minimiser,
     rare_classes,
     recession_directions,
     separating_directions,
@@ -267,28 +265,32 @@ class StoppingRule:
 
     def _is_quiet(self, run: RunState, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
-        # Rounding, or a factor's shift, may add to the curvature along this step or the next one:
-        # it is then too short, and its decrement too low.
-        shift = rounding_shift(point.params[0].numel()) * point.value
+        # Rounding, or a factor's shift, may add to the curvature along a direction: steps are then
+        # too short, and decrements too low. Where it is half of the digits less than that along
+        # this step or the next one, neither shows that there is a minimiser.
+        share = rounding_shift(point.params[0].numel())
+        least = 0.5 * share**0.5 * point.value
         solved = getattr(state, "solved", None)
-        hidden = shift * (point.params - before.params).square().sum(dim=(1, 2))
-        sound = hidden <= 2 * MIN_SHARE * run.state.decrement
+        hidden = least * (point.params - before.params).square().sum(dim=(1, 2))
+        sound = hidden <= run.state.decrement
         if solved is not None:
-            sound &= shift * solved.square().sum(dim=(1, 2)) <= 2 * MIN_SHARE * state.decrement
+            sound &= least * solved.square().sum(dim=(1, 2)) <= state.decrement
         limit = saturation_limit(point, state.decrement)
         saturated = saturated_models(run.objective, point, limit)
         if not any(saturated):
             return sound.tolist()
-        kept = keeps_saturated_rows(run.objective, before.logits, point, limit)
+        exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
+        exact = exact.to(point.params.device)
+        if bool(exact.any()):  # full Newton steps only
+            whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
+            exact = exact & whole
+        kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
         # no step follows the curvature of rows that they hide
-        hidden_rows = saturated_models(run.objective, point, saturation_limit(point, shift))
+        hidden_rows = saturated_models(
+            run.objective, point, saturation_limit(point, share * point.value)
+        )
         found = zip(kept, sound.tolist(), hidden_rows, strict=True)
-        quiet = [k and s and not h for k, s, h in found]
-        for i in [i for i, some in enumerate(saturated) if some]:
-            index = torch.tensor([i], device=point.params.device)
-            proven = has_minimiser(run.objective.select(index), point.select(index))
-            quiet[i] = quiet[i] if proven is None else proven
-        return quiet
+        return [k and s and not h for k, s, h in found]
 
     @cached_property
     def _free(self) -> list[bool]:

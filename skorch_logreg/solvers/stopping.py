@@ -265,9 +265,9 @@ class StoppingRule:
 
     def _is_quiet(self, run: RunState, state: Any) -> list[bool]:
         before, point = run.state.point, state.point
-        # Rounding, or a factor's shift, may add to the curvature along a direction: steps are then
-        # too short, and decrements too low. Where it is half of the digits less than that along
-        # this step or the next one, neither shows that there is a minimiser.
+        # Rounding and the shift of a factor add a share of the largest curvature to that along any
+        # direction. Where the curvature along this step or the next one is below the root of this
+        # share, steps may be too short and decrements too low: neither proves a minimiser.
         share = rounding_shift(point.params[0].numel())
         least = 0.5 * share**0.5 * point.value
         solved = getattr(state, "solved", None)

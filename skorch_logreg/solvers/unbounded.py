@@ -114,30 +114,22 @@ def recession_directions(
     return found
 
 
-def has_minimiser(objective: Objective, point: Point) -> bool | None:
-    """Return whether Newton steps prove that one model has a minimiser; None if too large."""
-    down, up = unbounded_directions(objective)
-    columns = (down & up)[:-1].nonzero()[:, 0]
-    side = objective.shape[1] * (len(columns) + 1)
-    if not torch.equal(down, up) or side > MAX_EIGEN_SIDE:
-        return None
-    return proves_minimiser(objective, point, NewtonSteps.at(objective, point, columns))
-
-
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
     """Find a direction of recession of one model with saturated rows."""
-    proven = has_minimiser(objective, point)
-    if proven:
-        return None
     down, up = unbounded_directions(objective)
-    n_outputs = objective.shape[1]
+    columns = (down & up)[:-1].nonzero()[:, 0]
+    n_outputs, width = objective.shape[1:]
     size = point.params[0].abs().amax(dim=0)[:-1]
-    is_whole = bool((down & up)[:-1].all()) and not bool(objective.reg_strength.any())
-    if proven is None and is_whole:
-        inexact = _ConjugateGradientSteps(objective, point)
-        if proves_minimiser(objective, point, inexact):
-            return None
-        size = inexact.size
+    if torch.equal(down, up):
+        if n_outputs * (len(columns) + 1) <= MAX_EIGEN_SIDE:
+            steps = NewtonSteps.at(objective, point, columns)
+            if proves_minimiser(objective, point, steps):
+                return None
+        elif len(columns) + 1 == width and not bool(objective.reg_strength.any()):
+            inexact = _ConjugateGradientSteps(objective, point)
+            if proves_minimiser(objective, point, inexact):
+                return None
+            size = inexact.size
     most = max(MAX_SIDE // n_outputs - 1, 0)
     chosen = None
     if int((down | up)[:-1].sum()) > most:  # the columns that grow most

@@ -53,13 +53,13 @@ class ClassBlocks(Curvature):
         (blocks,) = data.reduce(product, weight, place, few=True)
         if not objective.fit_intercept:
             drop_intercept(blocks)
-        ridge = penalty_diagonal(objective, point.params).flatten(0, 1)
+        ridge = penalty_diagonal(objective, point.params)
         return cls._factored(blocks, ridge, ridge)
 
     @classmethod
     def _factored(cls, blocks: Tensor, change: Tensor, ridge: Tensor) -> "ClassBlocks":
         """Factor blocks after a change of their diagonals, one by one in their own memory."""
-        blocks.diagonal(dim1=-2, dim2=-1).add_(change)
+        blocks.diagonal(dim1=-2, dim2=-1).add_(change.flatten(0, 1))
         damping = low_precision_damping(blocks.device, blocks.shape[-1])
         scale = blocks.new_empty(blocks.shape[:2])
         for k in range(len(blocks)):
@@ -72,7 +72,7 @@ class ClassBlocks(Curvature):
         for block, factor, scale in zip(blocks, self.factor, self.scale, strict=True):
             root = factor / scale[:, None]
             torch.mm(root, root.T, out=block)
-        ridge = penalty_diagonal(objective, point.params).flatten(0, 1)
+        ridge = penalty_diagonal(objective, point.params)
         return self._factored(blocks, ridge - self.ridge, ridge)
 
     def solve(self, gradient: Tensor) -> Tensor:
@@ -81,11 +81,11 @@ class ClassBlocks(Curvature):
         # separate blocks violate the zero sum over classes
         return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
 
-    def select(self, models: Tensor, objective: Objective) -> "ClassBlocks":
-        n_outputs = objective.shape[1]
+    def select(self, models: Tensor) -> "ClassBlocks":
+        n_outputs = self.ridge.shape[1]
         rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
         return replace(
-            self, factor=self.factor[rows], scale=self.scale[rows], ridge=self.ridge[rows]
+            self, factor=self.factor[rows], scale=self.scale[rows], ridge=self.ridge[models]
         )
 
 

@@ -110,9 +110,9 @@ class DualHessian(Curvature):
         (back,) = self.objective.data.reduce(lambda block, r: (block.rmatmul(r),), raised)
         return torch.cat([(coef - back[..., :-1]) / self.penalty, shift[..., None]], dim=-1)
 
-    def select(self, models: Tensor, objective: Objective) -> "DualHessian":
+    def select(self, models: Tensor) -> "DualHessian":
         return DualHessian(
-            objective,
+            self.objective.select(models),
             self.root[:, models],
             self.unit[:, models],
             *(getattr(self, field.name)[models] for field in fields(self)[3:]),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.protocol import Curvature
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Point
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,14 @@ class MixedCurvature(Curvature):
             )
         )
 
-    def select(self, models: Tensor, objective: Objective) -> Curvature:
+    def select(self, models: Tensor) -> Curvature:
         place = models.new_full((sum(len(own) for own, _ in self.parts),), -1)
         place[models] = torch.arange(len(models), device=models.device)
         parts = []
         for own, curvature in self.parts:
             kept = (place[own] >= 0).nonzero()[:, 0]
             if len(kept):
-                now = place[own[kept]]
-                parts.append((now, curvature.select(kept, objective.select(now))))
+                parts.append((place[own[kept]], curvature.select(kept)))
         return join(parts)
 
 

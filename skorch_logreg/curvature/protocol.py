@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import Point
 
 
 class Curvature(ABC):
@@ -48,7 +48,7 @@ class Curvature(ABC):
         """
         return self
 
-    def select(self, models: Tensor, objective: Objective) -> "Curvature":
-        """Return the curvature of some models; ``objective`` is already restricted to them."""
+    def select(self, models: Tensor) -> "Curvature":
+        """Return the curvature of some models."""
         this: Any = self
         return replace(this, **{f.name: getattr(this, f.name)[models] for f in fields(this)})

@@ -118,7 +118,7 @@ class SharedHessian(Curvature):
         matrix = torch.linalg.solve(eye + missed @ seen, missed)
         return replace(moved, correction=(along, matrix))
 
-    def select(self, models: Tensor, objective: Objective) -> "SharedHessian":
+    def select(self, models: Tensor) -> "SharedHessian":
         along_matrix = self.correction
         return replace(
             self,

@@ -74,9 +74,11 @@ class UncorrelatedColumns(Curvature):
             out -= out.mean(dim=1, keepdim=True)
         return out
 
-    def select(self, models: Tensor, objective: Objective) -> "UncorrelatedColumns":
-        ridge, weight = self.ridge[models], self.weight[models]
-        return replace(self, objective=objective.exact, ridge=ridge, weight=weight)
+    def select(self, models: Tensor) -> "UncorrelatedColumns":
+        objective = self.objective.select(models)
+        return replace(
+            self, objective=objective, ridge=self.ridge[models], weight=self.weight[models]
+        )
 
     @cached_property
     def _inverse(self) -> Tensor:

@@ -342,11 +342,10 @@ class _Loop:
         if not kept:
             return replace(run, models=(), final_points=final_points)
         index = self._index(kept)
-        objective = run.objective.select(index)
         return replace(
             run,
-            objective=objective,
-            state=run.state.select(index, objective),
+            objective=run.objective.select(index),
+            state=run.state.select(index),
             models=tuple(run.models[i] for i in kept),
             stalls=tuple(run.stalls[i] for i in kept),
             least=tuple(tuple(of[i] for i in kept) for of in run.least),

@@ -48,7 +48,7 @@ class NewtonState:
         """True for models whose next step uses the exact Hessian of the point."""
         return (not self.is_rough,) * len(self.decrement)
 
-    def select(self, models: Tensor, objective: Objective) -> Self:
+    def select(self, models: Tensor) -> Self:
         """Return the state of some models."""
         return replace(
             self,

@@ -23,8 +23,8 @@ class State(Protocol):
     def trusted(self) -> Tensor:
         """Mask (m,) of models whose prediction is reliable enough to stop on."""
 
-    def select(self, models: Tensor, objective: Objective) -> Self:
-        """Return the state of some models; ``objective`` is already restricted to them."""
+    def select(self, models: Tensor) -> Self:
+        """Return the state of some models."""
 
 
 class Solver(Protocol):

@@ -55,7 +55,7 @@ class ProximalState:
     model: QuadraticModel | None = None
     direction: Tensor | None = None
 
-    def select(self, models: Tensor, objective: Objective) -> "ProximalState":
+    def select(self, models: Tensor) -> "ProximalState":
         """Return the state of some models."""
         return ProximalState(
             self.point.select(models),
@@ -140,7 +140,7 @@ class ProximalNewton(Resumable):
     ) -> ProximalState:
         """Take one more step, which squares the error that a gap below rounding may hide."""
         index = torch.tensor(models, device=state.decrement.device)
-        part = _newton_step(objective.select(index), state.select(index, objective))
+        part = _newton_step(objective.select(index), state.select(index))
         return replace(
             state,
             point=state.point.replaced(index, part.point),

@@ -59,14 +59,14 @@ class SmoothState:
         """True for models whose ``solved`` is from the exact Hessian of the point."""
         return tuple(model.plan.exact and model.age == 0 for model in self.progress)
 
-    def select(self, models: Tensor, objective: Objective) -> "SmoothState":
+    def select(self, models: Tensor) -> "SmoothState":
         """Return the state of some models."""
         return replace(
             self,
             point=self.point.select(models),
             decrement=self.decrement[models],
             trusted=self.trusted[models],
-            curvature=self.curvature.select(models, objective),
+            curvature=self.curvature.select(models),
             solved=self.solved[models],
             progress=tuple(self.progress[i] for i in models.tolist()),
             curvature_scale=self.curvature_scale[models],
@@ -143,7 +143,7 @@ def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> 
     new = _fresh(objective.select(index), state.point.select(index), plan, state.tol)
     others = [i for i in range(len(state.progress)) if i not in set(models)]
     rest = state.indices(others)
-    kept = state.curvature.select(rest, objective.select(rest))
+    kept = state.curvature.select(rest)
     progress = list(state.progress)
     for i, model in zip(models, new.progress, strict=True):
         progress[i] = model
@@ -302,7 +302,7 @@ def with_newton_directions(
     index, part, own = state.indices(models), objective, state
     if len(models) < len(progress):
         part = objective.select(index)
-        own = state.select(index, part)
+        own = state.select(index)
     point = own.point.exact()
     damped = is_damped(own.curvature, own.solved, point, own.decrement, state.tol)
     # a factor that was damped needs more accurate directions

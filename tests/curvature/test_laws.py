@@ -80,7 +80,7 @@ def test_selected_models_keep_theirs(loss, name):
     point = of.evaluate(parameters(of))
     curvature = CURVATURES[name](of, point)
     models = torch.tensor([2, 0])
-    part = curvature.select(models, of.select(models))
+    part = curvature.select(models)
     torch.testing.assert_close(
         part.solve(point.gradient[models]), curvature.solve(point.gradient)[models]
     )

@@ -27,7 +27,7 @@ class ScriptedState:
     decrement: torch.Tensor
     trusted: torch.Tensor
 
-    def select(self, models, objective):
+    def select(self, models):
         return ScriptedState(
             self.point.select(models), self.decrement[models], self.trusted[models]
         )

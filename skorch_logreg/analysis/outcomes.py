@@ -154,7 +154,7 @@ class Outcomes:
             each = [
                 with_class_weight(
                     self.model.label_estimator(int(outcome)).class_weight or {},
-                    Targets(np.arange(2), targets[:, place]),
+                    Targets(np.arange(2), targets[:, place].long()),
                     weight[:, place],
                 )
                 for place, outcome in enumerate(part)

@@ -79,7 +79,7 @@ class Indicator:
     def columns(self, labels: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Convert some labels to dense columns.
 
-        Return targets (n_samples, m), which are float64 if soft, else int64, and 0 if unknown; and
+        Return targets (n_samples, m), which are float64 if soft, else int8, and 0 if unknown; and
         a mask (n_samples, m) of known targets, or None if all are known.
         """
         known = None
@@ -93,7 +93,7 @@ class Indicator:
                 known = ~values.isnan()
                 values = values.nan_to_num(0.0) if self.is_soft else values == 1
                 known = None if bool(known.all()) else known.to(device)
-        targets = values.to(device, torch.float64 if self.is_soft else torch.int64)
+        targets = values.to(device, torch.float64 if self.is_soft else torch.int8)
         if self.mask is not None:
             in_mask = _columns(self.mask, labels).to(device) != 0
             known = in_mask if known is None else known & in_mask

@@ -62,7 +62,7 @@ def fast_scores(
     if metric is None or not lengths or 0 in lengths:
         return None
     n_classes = max(logits.shape[2], 2)
-    index = index.to(logits.device).reshape(index.shape[0], -1)
+    index = index.to(logits.device, torch.int64).reshape(index.shape[0], -1)
     if weight is not None:
         weight = weight.to(logits.device, torch.float64)[:, None]
         if not bool((weight >= 0).all() & (_fold_sums(weight, lengths) > 0).all()):

@@ -26,7 +26,7 @@ from skorch_logreg.analysis.fitted_model import (
     ridge_of,
     unwrap_estimator,
 )
-from skorch_logreg.data.gram import add_grams, empty_grams
+from skorch_logreg.data.gram import add_grams, empty_grams, finished_grams
 from skorch_logreg.data.protocol import add_terms
 from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.data.threads import sum_blocks
@@ -249,9 +249,10 @@ class Outcomes:
 
         step = max(PIECE_ENTRIES // len(part), 1)
         pieces = list(gen_batches(len(targets), step))
-        *found, balance, total = sum_blocks(add_terms, sums, pieces)
+        value, gram, balance, total = sum_blocks(add_terms, sums, pieces)
+        information = finished_grams(gram, 1, is_softmax=False)[:, 0, :, 0]
         totals = torch.stack([total + balance, total - balance], dim=1).clamp_(min=0) / 2
-        return tuple(sums.numpy() for sums in (*found, totals))
+        return value.numpy(), information.numpy(), totals.numpy()
 
     def _message(self, outcome: int, is_constant: bool) -> str | None:
         """Describe why an outcome has no valid standard errors; None if it has."""

@@ -1,5 +1,6 @@
 """Sums over dense rows that are formed in pieces: Gram matrices, and products of pairs of rows."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -96,8 +97,14 @@ class FormedRows:
 
 
 def empty_grams(weight: Tensor, side: int, rank_one: Tensor | None) -> Tensor:
-    """Return zeros for `add_grams`, (m, K side, side), or (m, K side, K side) with ``rank_one``."""
-    width = weight.shape[2] * side
+    """Return zeros for `add_grams`, (m, K side, side), or (m, K side, K side) with ``rank_one``.
+
+    With one output and at least as many models as columns, each product of two columns is formed
+    once, and the zeros are (side (side + 1) / 2, m), the lower triangles of all models.
+    """
+    width, n_pairs = weight.shape[2] * side, side * (side + 1) // 2
+    if rank_one is None and width == side <= min(weight.shape[1], CACHED_ENTRIES // n_pairs):
+        return weight.new_zeros(n_pairs, weight.shape[1])
     return weight.new_zeros(weight.shape[1], width, side if rank_one is None else width)
 
 
@@ -107,15 +114,11 @@ def add_grams(total: Tensor, z: Tensor, weight: Tensor, rank_one: Tensor | None)
     Both have shape (r, m, K). As many models are multiplied at a time as a cache holds.
     """
     n_models, n_outputs = weight.shape[1:]
-    first, second = torch.tril_indices(z.shape[1], z.shape[1])
-    step = CACHED_ENTRIES // len(first)
-    if rank_one is None and n_outputs == 1 and min(n_models, step) >= z.shape[1]:
-        packed = total.new_zeros(len(first), n_models)  # each product of two columns is formed once
-        for rows in pieces(0, len(z), step):
+    if total.ndim == 2:
+        first, second = torch.tril_indices(z.shape[1], z.shape[1])
+        for rows in pieces(0, len(z), CACHED_ENTRIES // len(first)):
             columns = z[rows].T.contiguous()
-            packed.addmm_(columns[first] * columns[second], weight[rows, :, 0])
-        total[:, first, second] += packed.T
-        total[:, second, first] = total[:, first, second]
+            total.addmm_(columns[first] * columns[second], weight[rows, :, 0])
         return
     at_once = max(CACHED_ENTRIES // (z.numel() * n_outputs), 1)
     for models in pieces(0, n_models, at_once):
@@ -133,6 +136,11 @@ def finished_grams(total: Tensor, n_outputs: int, is_softmax: bool) -> Tensor:
     The matrix of a softmax, computed in place, maps constants to zero: its blocks on the diagonal
     are minus the sums of the others, in which nothing cancels where a probability is close to one.
     """
+    if total.ndim == 2:
+        side = math.isqrt(2 * len(total))
+        first, second = torch.tril_indices(side, side)
+        packed, total = total.T, total.new_empty(total.shape[1], side, side)
+        total[:, first, second] = total[:, second, first] = packed
     side = total.shape[1] // n_outputs
     blocks = total.view(len(total), n_outputs, side, -1, side)
     if is_softmax:

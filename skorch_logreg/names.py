@@ -11,6 +11,15 @@ import numpy as np
 from skorch_logreg.exceptions import ParameterError
 
 
+def first_names(names: Iterable[Any]) -> str:
+    """Join at most five names for a message, with the number of the others."""
+    texts = list(map(str, names))
+    shown = texts[:5]
+    if len(texts) > len(shown):
+        shown[-1] += f" and {len(texts) - len(shown)} more"
+    return ", ".join(shown)
+
+
 def index_of(name: Any, names: Any, parameter: str) -> int:
     """Return the index of a class or label among the names; raise a ParameterError without it."""
     names = np.asarray(names)

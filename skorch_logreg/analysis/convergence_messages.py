@@ -9,6 +9,7 @@ from skorch_logreg.analysis.fitted_model import FittedModel
 from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.analysis.separable import separation
 from skorch_logreg.exceptions import warn_user
+from skorch_logreg.names import first_names
 from skorch_logreg.solvers.minibatch import iteration_limit, trains_in_epochs
 
 _CONSEQUENCE = "so that there is no finite maximum likelihood estimate. Add a penalty"
@@ -92,5 +93,4 @@ def separation_message(fit: FittedModel) -> str | None:
     columns = [fit.names[free[index]] for index in sorted(int(name[1:]) for name in names)]
     if not columns:
         return None
-    more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
-    return f"{', '.join(columns[:5])}{more} separate the classes, {_ADVICE}"
+    return f"{first_names(columns)} separate the classes, {_ADVICE}"

@@ -9,6 +9,7 @@ from scipy import linalg
 from skorch_logreg.analysis.fitted_model import FittedModel, group_index
 from skorch_logreg.analysis.ordered_model import OrderedModel
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.names import first_names
 from skorch_logreg.objective import SUM_RTOL
 
 ROBUST = ("sandwich", "HC1", "HC2", "HC3", "cluster")
@@ -50,7 +51,7 @@ def _singular_message(fit: FittedModel | OrderedModel, whole: np.ndarray) -> str
     size = size.reshape(-1, len(fit.names)).max(axis=0)
     names = [name for name, part in zip(fit.names, size, strict=True) if part > 0.1 * size.max()]
     return (
-        f"The information is singular: {', '.join(names[:5])} are constant or collinear, or "
+        f"The information is singular: {first_names(names)} are constant or collinear, or "
         "separate the classes (see separation). Leave one out, or give a penalty."
     )
 

@@ -10,6 +10,7 @@ from scipy import linalg
 from torch import Tensor
 
 from skorch_logreg.losses import Binomial
+from skorch_logreg.names import first_names
 from skorch_logreg.objective import SUM_RTOL
 
 _LOSS = Binomial()
@@ -76,7 +77,7 @@ class Likelihood:
         dependent = [names[j] for j in np.flatnonzero(is_dependent).tolist()]
         if dependent:
             raise ValueError(
-                f"The columns of X are collinear or constant: {', '.join(dependent[:5])} are "
+                f"The columns of X are collinear or constant: {first_names(dependent)} are "
                 "linear combinations of others. Leave them out."
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T

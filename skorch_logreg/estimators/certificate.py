@@ -10,8 +10,8 @@ from torch import Tensor
 from skorch_logreg.exceptions import warn_user
 from skorch_logreg.fitting import FitResult, Status
 from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.names import first_names
 
-_MAX_NAMED_COLUMNS = 5  # columns that a message names
 _SEPARATION_ADVICE = (
     " skorch_logreg.separation names the columns of each class, skorch_logreg.firth is finite."
 )
@@ -147,7 +147,5 @@ def _columns_to_infinity(direction: Tensor | None, names: Sequence[str] | None) 
     diverging = [j for j in order if size[j] > rounding]
     if not diverging:
         return " (that of the intercept)"
-    shown = [f"x{j}" if names is None else str(names[j]) for j in diverging[:_MAX_NAMED_COLUMNS]]
-    if len(diverging) > len(shown):
-        shown[-1] += f" and {len(diverging) - len(shown)} more"
-    return f" (columns {', '.join(shown)})"
+    named = first_names(f"x{j}" if names is None else names[j] for j in diverging)
+    return f" (columns {named})"

@@ -17,6 +17,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode, read_probabilities
 from skorch_logreg.inputs.rows import check_indices
+from skorch_logreg.names import first_names
 
 COLUMN_KINDS = ("binary", "multiclass")  # kinds of a 1-D y of classes
 
@@ -65,11 +66,10 @@ class Indicator:
         return np.asarray(move_to(self.classes, xp=np, device="cpu"))
 
     def describe(self, labels: np.ndarray) -> str:
-        """Name some labels for a message, at most the first five."""
+        """Name some labels for a message."""
         names = self.classes if self.names is None else self.names
-        first = [names[int(label)] for label in labels[:5]]
-        text = ", ".join(repr(name) if isinstance(name, str) else str(name) for name in first)
-        return f"{text}, ..." if len(labels) > 5 else text
+        chosen = (names[int(label)] for label in labels)
+        return first_names(repr(name) if isinstance(name, str) else name for name in chosen)
 
     def take(self, rows: np.ndarray) -> "Indicator":
         """Copy some rows."""

@@ -23,7 +23,6 @@ from skorch_logreg.solvers.choose import (
 )
 from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
-_PREDICTED_SHARE = 0.7  # of the change of parameters from one C to the next that is extrapolated
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
 # without take 3.2, 2.1 and 4.3 times as long)
 _MIN_WIDTH = 4
@@ -76,7 +75,7 @@ def predicted_start(C: Tensor, last: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Predict the minimisers for some C (m,) from those for the last one or two other C.
 
     ``last`` has pairs of C (m,) and parameters (m, K, p + 1).  Parameters are extrapolated over
-    log C, but not all the way, since they grow ever more slowly.
+    log C, by at most their change between those two.
     """
     newest_C, newest = last[-1]
     if len(last) == 1:
@@ -84,7 +83,7 @@ def predicted_start(C: Tensor, last: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     older_C, older = last[-2]
     ahead = (C / newest_C).log() / (newest_C / older_C).log()
     ahead = ahead.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
-    return newest + _PREDICTED_SHARE * ahead[:, None, None] * (newest - older)
+    return newest + ahead[:, None, None] * (newest - older)
 
 
 def prior_start(objective: Objective) -> Tensor:

@@ -15,14 +15,13 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError, warn_user
 from skorch_logreg.fitting import FitResult, Status, fit_path
 from skorch_logreg.fitting.batch import Models
-from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.options import Options, default_grid
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.pipelines import feature_names as names_of
 
 # ratio of the largest C to the smallest; the second for at least as many columns as rows
 _C_RATIOS = (1000.0, 100.0)
-_RIDGE_C_RANGE = (1e-4, 1e4)  # range of C without an l1 part, as in scikit-learn
 
 
 @dataclass(frozen=True, repr=False)
@@ -299,7 +298,7 @@ def _fit(
         data = problem.data(inputs.X, *rows)
         penalty: Any = problem.penalty(data.device)
         return fit_path(data, problem.loss, penalty, grid, **options)
-    Cs = grid(_RIDGE_C_RANGE[0])
+    Cs = grid(default_grid(2)[0])
     options.pop("fit_intercept")
     fitter = problem.batch_fitter(inputs.X, lambda _: rows, **options)
     return Cs, fitter.fit_all(Models(np.zeros(len(Cs), int), torch.from_numpy(Cs)))
@@ -328,7 +327,7 @@ def _grid(
 
     def spaced(C_min: float) -> np.ndarray:
         ratio = _C_RATIOS[shape[1] >= shape[0]]
-        end = C_max or (C_min * ratio if l1_ratio > 0 else _RIDGE_C_RANGE[1])
+        end = C_max or (C_min * ratio if l1_ratio > 0 else default_grid(2)[1])
         if l1_ratio > 0 and not C_min <= end < np.inf:
             raise ParameterError(
                 f"C_max is {C_max}, but the path begins at C = {C_min:.6g}, up to which all "

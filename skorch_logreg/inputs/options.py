@@ -88,6 +88,11 @@ class Options:
         return trains_in_epochs(self.solver)
 
 
+def default_grid(n_values: int) -> np.ndarray:
+    """Return scikit-learn's grid of values of C, from 1e-4 to 1e4."""
+    return np.logspace(-4, 4, n_values)
+
+
 def check_solver(solver: Any, penalty: str | None, dual: bool) -> None:
     """Raise scikit-learn's error for a combination that its table does not allow.
 

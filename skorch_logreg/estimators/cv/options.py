@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skorch_logreg.checkpoint import require_no_checkpoint
 from skorch_logreg.exceptions import ParameterError, warn_user
-from skorch_logreg.inputs.options import Options, check_solver, resolve
+from skorch_logreg.inputs.options import Options, check_solver, default_grid, resolve
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 # scikit-learn changes some of them, which it announces by the default "warn"
@@ -153,9 +153,9 @@ def _check_l1_ratios(l1_ratios: Any, penalty: str) -> Sequence[float] | None:
 
 
 def _check_grid(Cs: Any) -> np.ndarray:
-    """Return the values of C; an int is the size of scikit-learn's grid, from 1e-4 to 1e4."""
+    """Return the values of C; an int is the size of scikit-learn's grid."""
     if isinstance(Cs, Integral):
-        return np.logspace(-4, 4, int(Cs))
+        return default_grid(int(Cs))
     try:
         grid = np.asarray(Cs, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Grid search: fits of all candidates on all folds, selection of one, and its fit on all rows."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from skorch_logreg.scoring import FoldRows, HeldOutScorer
 
 # logit of a class that a fold lacks: its probability rounds to 0 next to 1, and means over folds
 # stay those of probabilities that other folds could give
-_CERTAIN_LOGIT = 40.0
+_CERTAIN_LOGIT = -math.log(torch.finfo(torch.float64).eps / 4)
 
 
 def split_rows(cv: Any, splitter: Any, X: Any, y: Any, **params: Any) -> tuple[FoldRows, FoldRows]:

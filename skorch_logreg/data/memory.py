@@ -16,8 +16,6 @@ from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import sum_blocks, thread_count
 from skorch_logreg.kernels import passes
 
-_MIN_LOGITS_PER_ROW = 8  # logits per row from which float32 products are faster
-
 
 @dataclass(kw_only=True, eq=False)
 class InMemory(Data):
@@ -158,13 +156,13 @@ class InMemory(Data):
         """Return data with float32 products, if those are faster over many passes.
 
         Products and functions of logits take less than half the time in float32. That pays for
-        the conversion if there are many logits, or dense rows are float32 already.
+        the conversion if rows have several logits, or dense rows are float32 already.
         Kernels compute in float64 at the speed at which they read.
         """
         n_logits = self.n_logits
         if n_logits == 1 and passes.is_supported(self.X):
             return self
-        many = n_logits >= _MIN_LOGITS_PER_ROW and self.n_samples * n_logits >= CACHED_ENTRIES
+        many = n_logits > 1 and self.n_samples * n_logits >= CACHED_ENTRIES
         if not (many or self.has_fast_float32):
             return self
         return replace(

@@ -24,6 +24,7 @@ from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
 from skorch_logreg.data.tensors import (
+    BLOCK_ELEMENTS,
     CACHED_ENTRIES,
     PIECE_ENTRIES,
     float_dtype,
@@ -35,7 +36,7 @@ from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
-BLOCK_BYTES = 64 << 20
+BLOCK_BYTES = BLOCK_ELEMENTS * torch.float64.itemsize
 _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and select after
 
 

@@ -38,7 +38,7 @@ class ArrayChunks(_OnDisk):
     array : numpy.memmap, h5py or zarr data set, or array of shape (n_samples, n_features)
         Anything with ``shape``, ``dtype`` and slices of rows.
     rows : int or None, default=None
-        Number of rows of a chunk; None: as many as take 64 MiB.
+        Number of rows of a chunk; None: as many as take 32 MiB.
     scratch : str, path or None, default=None
         Folder for temporary files of arrays with one entry per row, which are removed after a
         fit; None: these arrays are in memory.

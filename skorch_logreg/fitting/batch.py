@@ -20,7 +20,6 @@ SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at it
 # bytes per row and logit: target, weight, the logits of three points, temporaries
 ROW_BYTES = 72
 _MAX_ROW_LOGITS = 512  # logits per row beyond which a wider batch saves no time
-_MIN_ROW_LOGITS = 16  # logits per row that are worth a batch whatever the number of columns
 # coefficients of all models of a batch: 16 MiB, beyond which they leave the cache
 _MAX_COEFFICIENTS = 1 << 21
 
@@ -254,7 +253,7 @@ def models_at_once(
     hundred logits per row a read of X gets no cheaper per model, and the coefficients leave the
     cache.
     """
-    worthwhile = min(_MAX_ROW_LOGITS, max(_MAX_COEFFICIENTS // n_features, _MIN_ROW_LOGITS))
+    worthwhile = min(_MAX_ROW_LOGITS, _MAX_COEFFICIENTS // n_features)
     return max(min(at_once(n_samples, memory_budget), worthwhile) // n_outputs, 1)
 
 

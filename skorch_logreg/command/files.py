@@ -24,7 +24,6 @@ from skorch_logreg.command.errors import (
 )
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
-SAMPLE_BYTES = 1 << 16  # at the start of a file, to detect the separator
 SEPARATORS = ",;\t|"  # a space is tried last, because text contains spaces
 POINTED = r"[1-9]\d{0,2}(?:\.\d{3})+"  # an integer whose thousands are separated by points
 OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -97,11 +96,9 @@ def read_text(
 def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[str], None]) -> Any:
     """Read a table of text in a given encoding."""
     file.seek(0)
-    sample = file.read(SAMPLE_BYTES)
-    lines = sample.decode(encoding, errors="replace")
-    separator, detected = dialect(
-        lines if len(sample) < SAMPLE_BYTES else lines[: lines.rfind("\n") + 1]
-    )
+    text = io.TextIOWrapper(file, encoding, errors="replace")
+    separator, detected = dialect("".join(text.readlines(io.DEFAULT_BUFFER_SIZE)))
+    text.detach()  # else it would close the file
     sign = decimal or detected
     file.seek(0)
     frame = import_pandas().read_csv(

@@ -11,6 +11,7 @@ import lzma
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from skorch_logreg.command.errors import (
     import_optional,
     import_pandas,
 )
+from skorch_logreg.data.tensors import SAMPLE_ROWS
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 
 SEPARATORS = ",;\t|"  # a space is tried last, because text contains spaces
@@ -97,7 +99,7 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
     """Read a table of text in a given encoding."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding, errors="replace")
-    separator, detected = dialect("".join(text.readlines(io.DEFAULT_BUFFER_SIZE)))
+    separator, detected = dialect("".join(islice(text, SAMPLE_ROWS)))
     text.detach()  # else it would close the file
     sign = decimal or detected
     file.seek(0)

@@ -6,6 +6,7 @@ from scipy.optimize import linprog
 from tests.hunt.objective import Task
 
 _GAIN = 1e-7  # of a margin of size one, that is no rounding of the linear programme's
+_LP_SECONDS = 30.0
 
 
 def recedes(task: Task) -> bool:
@@ -39,8 +40,12 @@ def recedes(task: Task) -> bool:
     margins = np.concatenate(margins)
     margins = np.unique(margins, axis=0)
     bounds = [(-float(b), float(a)) for _ in range(k) for a, b in zip(up, down, strict=True)]
-    found = linprog(
-        -margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=bounds,
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )  # fmt: skip
+    options = {f"{side}_feasibility_tolerance": 1e-10 for side in ("primal", "dual")}
+    for method in ("highs", "highs-ipm"):  # the simplex method may cycle
+        found = linprog(
+            -margins.sum(axis=0), A_ub=-margins, b_ub=np.zeros(len(margins)), bounds=bounds,
+            method=method, options=options | {"time_limit": _LP_SECONDS},
+        )  # fmt: skip
+        if found.status == 0:
+            break
     return bool(found.status == 0 and -found.fun > _GAIN)

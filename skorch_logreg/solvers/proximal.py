@@ -19,7 +19,6 @@ from skorch_logreg.objective import (
     inner,
     loss_hessian,
     minimise_intercept,
-    outputs_inverse,
 )
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.solvers.descent import backtrack, penalised_slope, projected, within_constraints
@@ -274,7 +273,14 @@ def _state_at(
 def _directions(objective: Objective, point: Point, shift: Tensor | None = None) -> Tensor:
     """Compute the steps (m, K, p + 1) of all models; ``shift`` (m,) is added to their Hessians."""
     shifts = [0.0] * objective.shape[0] if shift is None else shift.tolist()
-    return torch.stack([_direction(objective, point, i, own) for i, own in enumerate(shifts)])
+    found = torch.stack([_direction(objective, point, i, own) for i, own in enumerate(shifts)])
+    if objective.shape[1] > 1:
+        # a constant for all classes has no curvature, but the rounding error of one
+        coef = point.params[..., :-1]
+        ahead = coef + found[..., :-1]
+        moved = objective.penalty.balanced(ahead, objective.reg_strength)
+        found[..., :-1] = torch.where(moved == 0, -coef, found[..., :-1] + (moved - ahead))
+    return found
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
@@ -341,32 +347,26 @@ def _direction(objective: Objective, point: Point, model: int, least: float = 0.
     flat = hessian.reshape(n_outputs * side, n_outputs * side)
     flat.diagonal().add_(least)
     member = torch.zeros(n_outputs, side, dtype=torch.bool, device=flat.device)
-    member[:, :-1] = working[:, columns]
+    member[:, :-1], member[:, -1] = working[:, columns], own.fit_intercept
     inside = member.flatten().nonzero()[:, 0]
-    gradient_w, gradient_b = gradient[0, :, :-1][working], gradient[0, :, -1]
-    quadratic = flat[inside][:, inside]
-    coef = point.params[0, :, :-1][working]
-    index = working.nonzero()[:, 1]
-    if own.fit_intercept:
-        border = torch.arange(n_outputs, device=flat.device) * side + side - 1
-        cross = flat[inside][:, border]
-        inverse = outputs_inverse(flat[border][:, border])
-        quadratic = quadratic - cross @ inverse @ cross.T
-        reduced = gradient_w - cross @ (inverse @ gradient_b)
-    else:
-        reduced = gradient_w
+    is_intercept = inside % side == side - 1
+    chosen = torch.cat([working, member[:, -1:]], dim=1)
+    start, slopes = point.params[0][chosen], gradient[0][chosen]
+    quadratic, index = flat[inside][:, inside], working.nonzero()[:, 1]
     out = torch.zeros_like(gradient[0])
     rounding = float(gradient_rounding(own, point))
     curvature = own.data.weight.sum()  # of a column of unit deviation, at most, up to a factor
     value, found = float(point.value), None
+
+    def minimise_coef(problem: Quadratic) -> Tensor:
+        if not len(index):
+            return problem.slope
+        return minimise(problem, own.penalty, index, own.reg_strength[0])
+
     for shift in _SHIFTS:
-        if shift > 0:
-            quadratic = quadratic + torch.diag((shift * curvature).expand(len(quadratic)))
-        if len(coef):
-            problem = Quadratic(quadratic, reduced, coef, rounding, DECREASE_LEFT)
-            out[:, :-1][working] = minimise(problem, own.penalty, index, own.reg_strength[0])
-        if own.fit_intercept:
-            out[:, -1] = -inverse @ (gradient_b + cross.T @ out[:, :-1][working])
+        quadratic.diagonal()[~is_intercept] += shift * curvature
+        problem = Quadratic(quadratic, slopes, start, rounding, DECREASE_LEFT)
+        out[chosen] = problem.eliminate(is_intercept, minimise_coef)
         # the minimiser of a convex model is downhill: rounding may leave one that is not convex;
         # where all rows are saturated there is hardly any curvature, and steps overflow or vanish
         out = within_constraints(own, point, out[None])[0]

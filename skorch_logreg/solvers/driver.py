@@ -258,7 +258,9 @@ class _Loop:
                 # an unconfirmed decrement may have made the last step look like progress
                 stalls = run.stalls
                 if before is not None:
-                    stalls = count_stalls(before.stalls, stuck_models(before, state))
+                    stalls = count_stalls(
+                        before.stalls, stuck_models(before, state, self._rule.tol)
+                    )
                 self.run = run = replace(run, state=state, stalls=stalls)
             if not self._stopped:
                 self._call_back(run, reached)
@@ -269,7 +271,7 @@ class _Loop:
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
-            stuck = stuck_models(run, moved)
+            stuck = stuck_models(run, moved, self._rule.tol)
             # after an overflow the previous point is the last valid one
             overflows = None in stuck
             before = None if overflows else run

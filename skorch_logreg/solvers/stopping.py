@@ -327,21 +327,23 @@ def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
     return torch.maximum(state.decrement, state.decrement.new_tensor(missed))
 
 
-def stuck_models(run: RunState, state: Any) -> list[bool | None]:
+def stuck_models(run: RunState, state: Any, tol: float = 0.0) -> list[bool | None]:
     """Return True for models whose step makes no progress, None after overflow.
 
     Progress is a new least value or half the least decrement: where both are rounding, every other
-    step lowers one of them.
+    step lowers one of them.  A value that falls by less than its share ``tol**2`` is no progress
+    where the decrement is far below it: the rounding of logits may lower values for ever.
     """
     now = run.state.point.value.tolist(), run.state.decrement.tolist()
     values, decrements = (map(min, *ends) for ends in zip(run.least, now, strict=True))
     new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
-    return [
-        f1 >= f0 * (1 - VALUE_ROUNDING) and d1 > 0.5 * d0
-        if math.isfinite(f1) and math.isfinite(d1)
-        else None
-        for f0, d0, (f1, d1) in zip(values, decrements, new, strict=True)
-    ]
+    stuck: list[bool | None] = []
+    for f0, d0, (f1, d1) in zip(values, decrements, new, strict=True):
+        is_proven = d1 <= (tol / MAX_EXCESS) ** 2 * f1
+        least_fall = (tol**2 if is_proven else VALUE_ROUNDING) * f0
+        is_finite = math.isfinite(f1) and math.isfinite(d1)
+        stuck.append(f1 >= f0 - least_fall and d1 >= 0.5 * d0 if is_finite else None)
+    return stuck
 
 
 def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int, ...]:

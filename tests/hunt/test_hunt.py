@@ -61,6 +61,16 @@ def test_what_was_found_is_found_no_more(seed):
     assert not [str(f) for f in found if f.law not in UNCHECKED or "more than" in f.text]
 
 
+# whose quadratic problems were solved wrongly: an intercept eliminated by an inverse without
+# digits, a constant for all classes, values that fall by rounding; all took 1000 iterations
+ENDLESS_LASSOS = (546439, 547545, 556188, 557662, 558245)
+
+
+@pytest.mark.parametrize("seed", ENDLESS_LASSOS)
+def test_what_took_a_thousand_iterations_takes_few(seed):
+    assert fitted(draw(seed), ENDLESS).model.n_iter_[0] < 100
+
+
 def smooth(seed):
     """A problem with two classes, an L2 penalty and labels; None if the seed has no such one."""
     p = draw(seed)

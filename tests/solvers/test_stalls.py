@@ -20,3 +20,10 @@ def test_rounding_that_goes_up_and_down_is_no_progress():
     assert stuck_models(run, state(1.0, 1e-10)) == [True]
     assert stuck_models(run, state(1.0, 4e-11)) == [False]
     assert stuck_models(run, state(1 - 4 * VALUE_ROUNDING, 1e-9)) == [False]
+
+
+def test_values_do_not_count_where_the_decrement_is_far_below_its_goal():
+    run = SimpleNamespace(state=state(1.0, 0.0), least=((1.0,), (0.0,)))
+    assert stuck_models(run, state(1 - 1e-11, 0.0), tol=1e-5) == [True]
+    assert stuck_models(run, state(1 - 1e-9, 0.0), tol=1e-5) == [False]
+    assert stuck_models(run, state(1 - 1e-11, 0.0)) == [False]

@@ -331,8 +331,8 @@ def stuck_models(run: RunState, state: Any, tol: float = 0.0) -> list[bool | Non
     """Return True for models whose step makes no progress, None after overflow.
 
     Progress is a new least value or half the least decrement: where both are rounding, every other
-    step lowers one of them.  A value that falls by less than its share ``tol**2`` is no progress
-    where the decrement is far below it: the rounding of logits may lower values for ever.
+    step lowers one of them.  Where the decrement is far below ``tol**2`` times the value, a fall of
+    the value by less than that does not count: the rounding of logits may lower it for ever.
     """
     now = run.state.point.value.tolist(), run.state.decrement.tolist()
     values, decrements = (map(min, *ends) for ends in zip(run.least, now, strict=True))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block, from_arrays
-from skorch_logreg.data.dense import BLOCK_BYTES
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS
 from skorch_logreg.losses import Binomial
 from skorch_logreg.objective import SUM_RTOL, Objective, Point, loss_hessian, penalty_diagonal
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
@@ -40,7 +40,8 @@ def ordered_direction(objective: Objective, point: Point) -> Tensor | None:
     down, up = unbounded_directions(objective)
     free = (down & up)[:-1].nonzero()[:, 0]
     data, n_thresholds = objective.data, point.nuisance.shape[1]  # type: ignore[union-attr]
-    too_large = len(free) > MAX_EIGEN_SIDE or 8 * data.n_samples * data.row_size > BLOCK_BYTES
+    n_blocks = data.n_samples * data.row_size / BLOCK_ELEMENTS
+    too_large = len(free) > MAX_EIGEN_SIDE or n_blocks > 2
     if too_large or not len(free) or _has_minimiser(objective, point):
         return None
     X, targets, _ = data.pick(lambda targets, weight: (weight[:, 0] > 0).nonzero()[:, 0])

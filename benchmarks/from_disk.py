@@ -3,7 +3,7 @@
     python -m benchmarks.from_disk [--rows 10000000] [--columns 30] [--dtype float32]
         [--folder .] [--scratch]
 
-Rows are generated into a file, read in chunks of 32 MiB and fitted to ``tol=1e-3``, three times.
+Rows are generated into a file, read in chunks of 64 MiB and fitted to ``tol=1e-3``, three times.
 Before every pass the file leaves the page cache, where the system can be asked for that; the raw
 rate is that of reading all chunks and doing nothing, between the fits.  A line a fit: seconds,
 passes, the share of the raw rate at which each reads, the process's peak beyond its start.

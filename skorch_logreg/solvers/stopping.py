@@ -166,14 +166,30 @@ class StoppingRule:
             return state, none
         solved = getattr(state, "solved", None)
         if solved is not None:  # the next step may be longer
-            target = replace(point, logits=point.logits + objective.logits(solved))
-            ahead, more = _far_moves(objective, target, point)
+            ahead, more = _moves_ahead(objective, point, solved)
             farthest, left = torch.maximum(farthest, ahead), torch.maximum(left, more)
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(farthest)))
         trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
         # along the next step the curvature may fall (Bach 2010)
         missed = torch.maximum(left, state.decrement * farthest.exp())
         return replace(state, trusted=trusted), tuple(missed.tolist())
+
+    def after_proof(self, run: RunState, state: Any) -> RunState:
+        """Return a run with a confirmed state, whose next step may be another one than before.
+
+        Where the last step did not move logits far, this one will not either.
+        """
+        missed, before = run.missed, run.state
+        if run.objective.penalty.smooth and any(missed):
+            for name in ("solved", "direction"):
+                step = getattr(state, name, None)
+                if step is None or step is getattr(before, name):
+                    continue
+                ahead, left = _moves_ahead(run.objective, state.point, step)
+                more = torch.maximum(left, state.decrement * ahead.exp())
+                found = torch.where(ahead > 0, more, 0.0).tolist()
+                missed = tuple(m and max(m, now) for m, now in zip(missed, found, strict=True))
+        return replace(run, state=state, missed=missed)
 
     def _updated_quiet(
         self, run: RunState, state: Any, missed: tuple[float, ...]
@@ -342,7 +358,8 @@ def stuck_models(run: RunState, state: Any, tol: float = 0.0) -> list[bool | Non
         is_proven = d1 <= (tol / MAX_EXCESS) ** 2 * f1
         least_fall = (tol**2 if is_proven else VALUE_ROUNDING) * f0
         is_finite = math.isfinite(f1) and math.isfinite(d1)
-        stuck.append(f1 >= f0 - least_fall and d1 >= 0.5 * d0 if is_finite else None)
+        no_less = d1 > 0.5 * d0 or d0 <= 0
+        stuck.append(f1 >= f0 - least_fall and no_less if is_finite else None)
     return stuck
 
 
@@ -351,6 +368,12 @@ def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int
     return tuple(
         MAX_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)
     )
+
+
+def _moves_ahead(objective: Objective, point: Point, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Measure a step (m, K, p + 1) from a point as `_far_moves` does."""
+    target = replace(point, logits=point.logits + objective.logits(step))
+    return _far_moves(objective, target, point)
 
 
 def _far_moves(objective: Objective, before: Point, point: Point) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,5 @@
 """Exact fits: standardise the columns, choose a solver, minimise and certify."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -211,17 +210,20 @@ def _solution(
     # rounding them costs far less than one roundoff of the objective
     allowed = max(MAX_EXCESS * request.tol**2, objective.rounding, torch.finfo(request.dtype).eps)
 
-    def ended(how: Status, gap: float, increase: float) -> Status:
-        if how is Status.CONVERGED and math.isnan(gap) and increase > allowed:
+    converged = torch.tensor([how is Status.CONVERGED for how in outcome.status])
+    spoiled = converged.to(gap.device) & gap.isnan() & (increase > allowed)
+
+    def ended(how: Status, is_spoiled: bool) -> Status:
+        if is_spoiled:
             return Status.PRECISION
         return status if how is Status.MAX_ITER else how
 
-    figures = zip(outcome.status, gap.tolist(), increase.tolist(), strict=True)
     return FitResult.of(
         outcome,
         params,
         objective,
-        status=tuple(ended(*each) for each in figures),
+        status=tuple(map(ended, outcome.status, spoiled.tolist())),
+        optimality=torch.where(spoiled, increase.sqrt(), outcome.optimality),
         n_passes=outcome.n_passes + objective.data.n_passes - reads,
         duality_gap=gap,
     )

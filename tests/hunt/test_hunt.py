@@ -71,6 +71,13 @@ def test_what_took_a_thousand_iterations_takes_few(seed):
     assert fitted(draw(seed), ENDLESS).model.n_iter_[0] < 100
 
 
+def test_coefficients_that_their_type_cannot_hold_say_how_far_they_are():
+    """The minimum is reached in float64, with coefficients of 1e16 that float32 rounds."""
+    model = fitted(draw(574465)).model
+    assert not model.converged_
+    assert 2.9 < model.optimality_ < 3.3  # the root of 9.6
+
+
 def smooth(seed):
     """A problem with two classes, an L2 penalty and labels; None if the seed has no such one."""
     p = draw(seed)

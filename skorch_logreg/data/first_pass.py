@@ -19,6 +19,7 @@ Reader = Callable[[Any, int, bool], Any]  # (X of a partition, index, check) -> 
 _CHECKED_STEP = 17
 # passes between two full checksums of a large part: 3 % of the time of passes in memory
 _FULL_CHECK_PASSES = 4
+_ROUNDING_ULPS = 1000.0  # units in the last place by which recomputed entries may differ
 
 
 @dataclass
@@ -72,9 +73,9 @@ class Checksum:
         total, some, columns = _sums(rows)
         # the squares of independent errors add; the sums are rounded as well
         size = _CHECKED_STEP**0.5 * float(torch.linalg.vector_norm(entries[::_CHECKED_STEP]))
-        # recomputed entries have the same first half of their digits
-        eps = torch.finfo(entries.dtype).eps
-        limit = eps**0.5 * size + eps * _CHECKED_STEP * abs(total)
+        limit = torch.finfo(entries.dtype).eps * (
+            _ROUNDING_ULPS * size + _CHECKED_STEP * abs(total)
+        )
         return cls(total, some, columns, limit)
 
     def is_of(self, rows: Any, whole: bool) -> bool:

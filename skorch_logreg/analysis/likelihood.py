@@ -17,8 +17,8 @@ _LOSS = Binomial()
 ESTIMATE_RTOL = 1e-9  # accuracy of estimates and of limits, in standard errors
 # logits; up to this change the decrement is accurate to a few per cent (self-concordance)
 _MAX_LOGIT_CHANGE = 0.05
-# share of a column's norm: half of the digits may be rounding errors of the data
-_COLLINEAR_RTOL = np.finfo(np.float64).eps ** 0.5
+# share of a column's norm: its rounding error if its mean is 1e8 times its deviation
+_COLLINEAR_RTOL = 1e-7
 
 
 class NoMaximumError(ValueError):

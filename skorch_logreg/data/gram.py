@@ -131,7 +131,7 @@ def add_grams(total: Tensor, z: Tensor, weight: Tensor, rank_one: Tensor | None)
 
 
 def finished_grams(total: Tensor, n_outputs: int, is_softmax: bool) -> Tensor:
-    """Turn the sums of `add_grams` into Gram matrices (m, K, side, K, side).
+    """Turn the sums of `add_grams`, packed or not, into Gram matrices (m, K, side, K, side).
 
     The matrix of a softmax, computed in place, maps constants to zero: its blocks on the diagonal
     are minus the sums of the others, in which nothing cancels where a probability is close to one.

@@ -275,7 +275,8 @@ def _directions(objective: Objective, point: Point, shift: Tensor | None = None)
     shifts = [0.0] * objective.shape[0] if shift is None else shift.tolist()
     found = torch.stack([_direction(objective, point, i, own) for i, own in enumerate(shifts)])
     if objective.shape[1] > 1:
-        # a constant for all classes has no curvature, but the rounding error of one
+        # The loss does not depend on a constant for all classes, only its rounded Hessian does:
+        # take the constants that minimise the penalty.
         coef = point.params[..., :-1]
         ahead = coef + found[..., :-1]
         moved = objective.penalty.balanced(ahead, objective.reg_strength)

@@ -175,9 +175,9 @@ class StoppingRule:
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
     def after_proof(self, run: RunState, state: Any) -> RunState:
-        """Return a run with a confirmed state, whose next step may be another one than before.
+        """Return a run with a confirmed state, and what its decrement may miss along the next step.
 
-        Where the last step did not move logits far, this one will not either.
+        A step is measured if confirmation has found a new one and the last step moved logits far.
         """
         missed, before = run.missed, run.state
         if run.objective.penalty.smooth and any(missed):
@@ -186,9 +186,9 @@ class StoppingRule:
                 if step is None or step is getattr(before, name):
                     continue
                 ahead, left = _moves_ahead(run.objective, state.point, step)
-                more = torch.maximum(left, state.decrement * ahead.exp())
-                found = torch.where(ahead > 0, more, 0.0).tolist()
-                missed = tuple(m and max(m, now) for m, now in zip(missed, found, strict=True))
+                more = torch.maximum(left, state.decrement * ahead.exp()).tolist()
+                pairs = zip(missed, more, strict=True)
+                missed = tuple(max(old, new) if old > 0 else 0.0 for old, new in pairs)
         return replace(run, state=state, missed=missed)
 
     def _updated_quiet(

@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 from tests.hunt.objective import Task
 
 _GAIN = 1e-7  # of a margin of size one, that is no rounding of the linear programme's
-_LP_SECONDS = 30.0
+_LP_SECONDS = 30.0  # of one method; a program that none solves counts as one without a gain
 
 
 def recedes(task: Task) -> bool:

@@ -55,25 +55,29 @@ def test_many_coordinates_without_kernels_end_lower(monkeypatch):
 
 @pytest.mark.parametrize("is_bounded", [True, False])
 def test_many_corners_take_few_factorisations(is_bounded, monkeypatch):
-    """A problem that rounding leaves without a minimiser ends as well.
+    """At most 60; half of the problems without a minimiser, which end as well.
 
-    How many it takes depends on the rounding of the machine.
+    How many one of these takes depends on the rounding errors of the machine.
     """
-    solved, single = [], coordinates.solve
+    solved, single, counts = [], coordinates.solve, []
     monkeypatch.setattr(coordinates, "solve", lambda *a: solved.append(len(a[1])) or single(*a))
-    generator = torch.Generator().manual_seed(1)
-    root = torch.randn(40, 120, generator=generator, dtype=torch.float64)
-    hessian = root.T @ root
-    slope = 30 * torch.randn(120, generator=generator, dtype=torch.float64)
-    slope = root.T @ slope[:40] if is_bounded else slope
-    start = torch.randn(120, generator=generator, dtype=torch.float64)
-    lasso = torch.full_like(slope, 20.0)
-    terms = CoordinateTerms(lasso, torch.zeros_like(lasso))
-    corners = coordinates._Corners(Quadratic(hessian, slope, start), terms)
-    step = corners._active_set(torch.zeros_like(start))
-    assert len(solved) <= (60 if is_bounded else len(start))
-    if is_bounded:
-        least, most = terms.subgradients(start + step)
-        descent = -(slope + hessian @ step)
-        violation = torch.maximum(descent - most, least - descent)
-        assert violation.max() <= 1e-11 * slope.abs().max()
+    for seed in range(9):
+        solved.clear()
+        generator = torch.Generator().manual_seed(seed)
+        root = torch.randn(40, 120, generator=generator, dtype=torch.float64)
+        hessian = root.T @ root
+        slope = 30 * torch.randn(120, generator=generator, dtype=torch.float64)
+        slope = root.T @ slope[:40] if is_bounded else slope
+        start = torch.randn(120, generator=generator, dtype=torch.float64)
+        lasso = torch.full_like(slope, 20.0)
+        terms = CoordinateTerms(lasso, torch.zeros_like(lasso))
+        corners = coordinates._Corners(Quadratic(hessian, slope, start), terms)
+        step = corners._active_set(torch.zeros_like(start))
+        counts.append(len(solved))
+        if is_bounded:
+            least, most = terms.subgradients(start + step)
+            descent = -(slope + hessian @ step)
+            violation = torch.maximum(descent - most, least - descent)
+            assert violation.max() <= 1e-11 * slope.abs().max()
+    worst = max(counts) if is_bounded else sorted(counts)[4]
+    assert worst <= 60

@@ -78,14 +78,45 @@ def stored_gap(
     counts = [b or how is Status.CONVERGED for b, how in zip(bounded, outcome.status, strict=True)]
     is_small = all(s or not c for s, c in zip(small.tolist(), counts, strict=True))
     if not is_small or (objective.penalty.constrains and any(bounded)):
-        point = objective.evaluate(units.to_solver(params))
+        moved = units.to_solver(params)
+        moved[..., -1] = exact_intercept(params, units)
+        point = objective.evaluate(moved)
         # a lower value shows the rounding of the solver's logits, which are sums over its steps
-        moved = (point.value - value).abs()
+        change = (point.value - value).abs()
         error = _EPS * found.abs()
-        error[..., -1] += conversion
         # residuals are at most the losses, so that this is what the rounding of logits changes,
         # whose size is that of the coefficients of columns with deviation one
         logits = VALUE_ROUNDING * (1 + (own + found[..., -1].abs()).amax(dim=-1))
-        grown = moved + inner(point.gradient.abs(), error) + logits * value
+        grown = change + inner(point.gradient.abs(), error) + logits * value
     increase = grown / value
     return outcome.duality_gap + increase, increase
+
+
+def exact_intercept(params: Params, units: Units) -> Tensor:
+    """Return intercepts (m, K) of centred columns, summed in twice the precision of float64.
+
+    They may be differences of numbers that are larger by a factor of 1e16.
+
+    References
+    ----------
+    Ogita, Rump, Oishi (2005). Accurate sum and dot product, SIAM J. Sci. Comput. 26, section 4.
+    """
+    products = params.coef * units.center
+    high, rest = _halves(params.coef), _halves(units.center)
+    low = params.coef - high, units.center - rest
+    error = low[0] * low[1] - (((products - high * rest) - low[0] * rest) - high * low[1])
+    error = error.sum(dim=-1)
+    total = torch.cat([products, params.intercept[..., None]], dim=-1)
+    while (n := total.shape[-1]) > 1:
+        total = torch.nn.functional.pad(total, (0, n % 2))
+        first, second = total.chunk(2, dim=-1)
+        total = first + second
+        kept = total - first
+        error += ((first - (total - kept)) + (second - kept)).sum(dim=-1)
+    return total[..., 0] + error
+
+
+def _halves(x: Tensor) -> Tensor:
+    """Round to half of the digits, so that products are exact (Dekker 1971)."""
+    split = (2**27 + 1) * x
+    return split - (split - x)

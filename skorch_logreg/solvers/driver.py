@@ -12,15 +12,9 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.stalls import count_stalls, stuck_models
 from skorch_logreg.solvers.state_io import from_tree, to_tree
-from skorch_logreg.solvers.stopping import (
-    RunState,
-    StoppingRule,
-    count_stalls,
-    optimality,
-    proven,
-    stuck_models,
-)
+from skorch_logreg.solvers.stopping import RunState, StoppingRule, optimality, proven
 from skorch_logreg.solvers.verify import ResumedSolver, check_run, is_proven, matches_params
 
 
@@ -262,6 +256,8 @@ class _Loop:
                         before.stalls, stuck_models(before, state, self._rule.tol)
                     )
                 self.run = run = self._rule.after_proof(replace(run, stalls=stalls), state)
+            if run.n_iter == run.first:
+                self.run = run = self._rule.at_start(run)
             if not self._stopped:
                 self._call_back(run, reached)
             status, directions = self._rule.status(run, reached)

@@ -150,15 +150,8 @@ class StoppingRule:
         if not self.proof:
             return state, none
         if not penalty.smooth:
-            # a gap shows what is left, unless its own rounding is more than that
-            bounded = penalty.coercive(objective.reg_strength)
-            bounded &= self.tol**2 >= ROUNDING_DISTANCE
-            # The next quadratic problem may find what rounding hid in this one. Where the logits of
-            # the minimiser differ by r, the decrease may be e r decrements, because the curvature
-            # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
             fall = (run.state.point.value - point.value) / MAX_EXCESS
-            missed = torch.maximum(fall, MAX_EXCESS**2 * state.decrement)
-            return state, tuple(torch.where(bounded, 0.0, missed).tolist())
+            return state, self._uncounted(objective, state, fall)
         if min(optimality(state)) > self.tol:
             return state, none
         farthest, left = _far_moves(objective, run.state.point, point)
@@ -173,6 +166,37 @@ class StoppingRule:
         # along the next step the curvature may fall (Bach 2010)
         missed = torch.maximum(left, state.decrement * farthest.exp())
         return replace(state, trusted=trusted), tuple(missed.tolist())
+
+    def _uncounted(
+        self, objective: Objective, state: Any, fall: Tensor | float
+    ) -> tuple[float, ...]:
+        """Return what decrements of a penalty that is not smooth may miss.
+
+        ``fall`` is by how much the last step lowered the objective, divided by `MAX_EXCESS`.
+        """
+        # a gap shows what is left, unless its own rounding is more than that
+        bounded = objective.penalty.coercive(objective.reg_strength)
+        bounded &= self.tol**2 >= ROUNDING_DISTANCE
+        # The next quadratic problem may find what rounding hid in this one. Where the logits of
+        # the minimiser differ by r, the decrease may be e r decrements, because the curvature
+        # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
+        missed = (MAX_EXCESS**2 * state.decrement).clamp(min=fall)
+        return tuple(torch.where(bounded, 0.0, missed).tolist())
+
+    def at_start(self, run: RunState) -> RunState:
+        """Return a run with what the decrement of its first state may miss."""
+        state = run.state
+        if not self.proof or min(optimality(state)) > self.tol:
+            return run
+        if not run.objective.penalty.smooth:
+            return replace(run, missed=self._uncounted(run.objective, state, 0.0))
+        steps = [getattr(state, name, None) for name in ("direction", "solved")]
+        step = next((step for step in steps if step is not None), None)
+        if step is None:
+            return run
+        farthest, left = _moves_ahead(run.objective, state.point, step)
+        missed = torch.maximum(left, state.decrement * farthest.exp())
+        return replace(run, missed=tuple(torch.where(farthest > 0, missed, 0.0).tolist()))
 
     def after_proof(self, run: RunState, state: Any) -> RunState:
         """Return a run with a confirmed state, and what its decrement may miss along the next step.
@@ -341,33 +365,6 @@ def optimality(state: Any) -> list[float]:
 def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
     """Return the decrements (m,), or what they may miss if that is more."""
     return torch.maximum(state.decrement, state.decrement.new_tensor(missed))
-
-
-def stuck_models(run: RunState, state: Any, tol: float = 0.0) -> list[bool | None]:
-    """Return True for models whose step makes no progress, None after overflow.
-
-    Progress is a new least value or half the least decrement: where both are rounding, every other
-    step lowers one of them.  Where the decrement is far below ``tol**2`` times the value, a fall of
-    the value by less than that does not count: the rounding of logits may lower it for ever.
-    """
-    now = run.state.point.value.tolist(), run.state.decrement.tolist()
-    values, decrements = (map(min, *ends) for ends in zip(run.least, now, strict=True))
-    new = zip(state.point.value.tolist(), state.decrement.tolist(), strict=True)
-    stuck: list[bool | None] = []
-    for f0, d0, (f1, d1) in zip(values, decrements, new, strict=True):
-        is_proven = d1 <= (tol / MAX_EXCESS) ** 2 * f1
-        least_fall = (tol**2 if is_proven else VALUE_ROUNDING) * f0
-        is_finite = math.isfinite(f1) and math.isfinite(d1)
-        no_less = d1 > 0.5 * d0 or d0 <= 0
-        stuck.append(f1 >= f0 - least_fall and no_less if is_finite else None)
-    return stuck
-
-
-def count_stalls(stalls: tuple[int, ...], stuck: list[bool | None]) -> tuple[int, ...]:
-    """Count the steps without progress in a row of each model; see `stuck_models`."""
-    return tuple(
-        MAX_STALLS if s is None else s * (n + 1) for s, n in zip(stuck, stalls, strict=True)
-    )
 
 
 def _moves_ahead(objective: Objective, point: Point, step: Tensor) -> tuple[Tensor, Tensor]:

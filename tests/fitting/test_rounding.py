@@ -43,7 +43,17 @@ def _objective(model, X, y, l1_ratio=0.0):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mean", MEANS)
 def test_the_gap_holds_for_what_is_stored(mean, dtype, l1_ratio, n_classes):
-    X, y = _problem(mean, dtype, n_classes)
+    _check_gap(*_problem(mean, dtype, n_classes), l1_ratio)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("mean", [1e11, 1e13])
+def test_the_gap_counts_how_the_intercept_is_rounded(mean, n_classes):
+    """It moves every logit, by up to 0.001, which rounding of its own terms hides."""
+    _check_gap(*_problem(mean, np.float64, n_classes), 0.0)
+
+
+def _check_gap(X, y, l1_ratio):
     model = TorchLogisticClassifier(l1_ratio=l1_ratio, tol=1e-8).fit(X, y)
     shift = X.astype(np.float64).mean(axis=0)
     centred = X.astype(np.float64) - shift

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from skorch_logreg.objective import VALUE_ROUNDING
-from skorch_logreg.solvers.stopping import stuck_models
+from skorch_logreg.solvers.stalls import stuck_models
 
 
 def state(value, decrement):

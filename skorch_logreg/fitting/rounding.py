@@ -55,7 +55,7 @@ def stored_gap(
     ``F* <= F + t g'd + t^2 q / 2`` for steps t up to millions, and the minimum over t bounds the
     slope: ``|g'd| <= sqrt(2 q (F - F*))``.  The objective increases by at most that plus
     ``q / 2``.  If this adds more than a tenth to the gap, or if constraints limit t, the
-    objective is evaluated in one pass over X.
+    objective is evaluated in two passes over X.
     """
     found, value = outcome.params, outcome.value
     gap = outcome.duality_gap.nan_to_num(tol**2, math.inf)
@@ -81,8 +81,8 @@ def stored_gap(
         moved = units.to_solver(params)
         moved[..., -1] = exact_intercept(params, units)
         point = objective.evaluate(moved)
-        # a lower value shows the rounding of the solver's logits, which are sums over its steps
-        change = (point.value - value).abs()
+        # the solver's own value is that of logits which are rounded sums over its steps
+        change = (point.value - objective.evaluate(found).value).abs()
         error = _EPS * found.abs()
         # residuals are at most the losses, so that this is what the rounding of logits changes,
         # whose size is that of the coefficients of columns with deviation one

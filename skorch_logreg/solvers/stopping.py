@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import rounding_shift
-from skorch_logreg.data import Block
 from skorch_logreg.objective import (
     MAX_EXCESS,
     ROUNDING_DISTANCE,
     VALUE_ROUNDING,
     Objective,
-    Point,
     duality_gap,
     gap_rounding,
     gradient_rounding,
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
+from skorch_logreg.solvers.long_steps import left_behind, missed_ahead
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
@@ -32,8 +31,6 @@ from skorch_logreg.solvers.unbounded import (
 )
 from skorch_logreg.subproblems.quadratic import MAX_STALLS
 
-# change of a logit in a step, half of that of a Newton step on an exponential, which never ends
-_MAX_CHANGE = 0.5
 _NEAR = 1e-2  # optimality below which models and steps are checked for an optimum at infinity
 _QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
 
@@ -154,17 +151,12 @@ class StoppingRule:
             return state, self._uncounted(objective, state, fall)
         if min(optimality(state)) > self.tol:
             return state, none
-        farthest, left = _far_moves(objective, run.state.point, point)
-        if not bool(farthest.any()):
+        left = left_behind(objective, run.state.point, point)
+        if not bool(left.any()):
             return state, none
-        solved = getattr(state, "solved", None)
-        if solved is not None:  # the next step may be longer
-            ahead, more = _moves_ahead(objective, point, solved)
-            farthest, left = torch.maximum(farthest, ahead), torch.maximum(left, more)
-        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(farthest)))
-        trusted = state.trusted & ((farthest == 0) | is_newton.to(farthest.device))
-        # along the next step the curvature may fall (Bach 2010)
-        missed = torch.maximum(left, state.decrement * farthest.exp())
+        is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(left)))
+        trusted = state.trusted & ((left == 0) | is_newton.to(left.device))
+        missed = torch.maximum(left, self._ahead(objective, state, trusted & (left > 0)))
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
     def _uncounted(
@@ -190,30 +182,28 @@ class StoppingRule:
             return run
         if not run.objective.penalty.smooth:
             return replace(run, missed=self._uncounted(run.objective, state, 0.0))
-        steps = [getattr(state, name, None) for name in ("direction", "solved")]
-        step = next((step for step in steps if step is not None), None)
-        if step is None:
-            return run
-        farthest, left = _moves_ahead(run.objective, state.point, step)
-        missed = torch.maximum(left, state.decrement * farthest.exp())
-        return replace(run, missed=tuple(torch.where(farthest > 0, missed, 0.0).tolist()))
+        missed = self._ahead(run.objective, state, torch.ones_like(state.trusted))
+        return replace(run, missed=tuple(missed.tolist()))
 
     def after_proof(self, run: RunState, state: Any) -> RunState:
-        """Return a run with a confirmed state, and what its decrement may miss along the next step.
-
-        A step is measured if confirmation has found a new one and the last step moved logits far.
-        """
-        missed, before = run.missed, run.state
+        """Return a run with a confirmed state, and what its decrement may miss."""
+        missed = run.missed
         if run.objective.penalty.smooth and any(missed):
-            for name in ("solved", "direction"):
-                step = getattr(state, name, None)
-                if step is None or step is getattr(before, name):
-                    continue
-                ahead, left = _moves_ahead(run.objective, state.point, step)
-                more = torch.maximum(left, state.decrement * ahead.exp()).tolist()
-                pairs = zip(missed, more, strict=True)
-                missed = tuple(max(old, new) if old > 0 else 0.0 for old, new in pairs)
+            left = state.decrement.new_tensor(missed)
+            ahead = self._ahead(run.objective, state, left > 0)
+            missed = tuple(torch.maximum(left, ahead).tolist())
         return replace(run, state=state, missed=missed)
+
+    def _ahead(self, objective: Objective, state: Any, asked: Tensor) -> Tensor:
+        """Return what decrements (m,) may miss if the next steps of some models are long, or 0."""
+        steps = [getattr(state, name, None) for name in ("direction", "solved")]
+        step = next((step for step in steps if step is not None), None)
+        if step is None or not bool(asked.any()):
+            return torch.zeros_like(state.decrement)
+        index = asked.nonzero()[:, 0]
+        part, point = objective.select(index), state.point.select(index)
+        missed = missed_ahead(part, point, step[index], state.decrement[index], self.tol)
+        return torch.zeros_like(state.decrement).index_copy(0, index, missed)
 
     def _updated_quiet(
         self, run: RunState, state: Any, missed: tuple[float, ...]
@@ -365,55 +355,3 @@ def optimality(state: Any) -> list[float]:
 def _left(state: Any, missed: tuple[float, ...]) -> Tensor:
     """Return the decrements (m,), or what they may miss if that is more."""
     return torch.maximum(state.decrement, state.decrement.new_tensor(missed))
-
-
-def _moves_ahead(objective: Objective, point: Point, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Measure a step (m, K, p + 1) from a point as `_far_moves` does."""
-    target = replace(point, logits=point.logits + objective.logits(step))
-    return _far_moves(objective, target, point)
-
-
-def _far_moves(objective: Objective, before: Point, point: Point) -> tuple[Tensor, Tensor]:
-    """Measure how far a step moves logits and bound their loss; X is not read.
-
-    Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
-    the decrement of a quadratic model may be too low.  For ``t < 1`` the decrease is at most twice
-    the decrement.  Otherwise it is at most the loss that is left: for a class about its residual,
-    times the logarithm of a probability that is too small.
-
-    Returns the largest change, rounded up to a power of two and 0 below `_MAX_CHANGE`, and the
-    loss of the logits that changed by more. Both results have shape (m,). A change of nuisance
-    parameters is added to that of the logits.
-
-    References
-    ----------
-    Bach (2010). Self-concordant analysis for logistic regression, section 2.
-    """
-    loss, levels = objective.at(point).loss, [_MAX_CHANGE * 2**i for i in range(6)]
-    shift = point.value.new_zeros(len(point.value), 1)
-    if point.nuisance is not None and before.nuisance is not None:
-        shift = (point.nuisance - before.nuisance).cumsum(dim=1).abs().amax(dim=1, keepdim=True)
-
-    def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
-        change = logits - before
-        if point.nuisance is not None:
-            change = change.abs() + shift
-        if not bool((change.abs() > _MAX_CHANGE / 2).any()):
-            return logits.new_zeros(len(levels), logits.shape[1]), logits.new_zeros(logits.shape[1])
-        residual, _, rank_one = loss.residual_curvature(logits, block.targets)
-        if point.nuisance is not None:
-            deficit = -loss.margin(logits, block.targets)[..., None]
-        elif rank_one is None:
-            deficit = logits * residual.sign()
-        else:
-            change -= (rank_one * change).sum(dim=-1, keepdim=True)
-            deficit = torch.where(residual < 0, logits.amax(dim=-1, keepdim=True) - logits, 0.0)
-        loss_of_class = residual.abs() * deficit.clamp(min=1.0)
-        size = change.abs() * (block.weight > 0)[..., None]
-        left = torch.where(size > _MAX_CHANGE, loss_of_class * block.weight[..., None], 0.0)
-        counts = torch.stack([(size > level).sum(dim=(0, 2)) for level in levels])
-        return counts.to(left.dtype), left.sum(dim=(0, 2))
-
-    counts, left = objective.data.reduce(kernel, before.logits, point.logits, reads=0)
-    reached = torch.where(counts > 0, 2 * counts.new_tensor(levels)[:, None], 0.0)
-    return reached.amax(dim=0), left

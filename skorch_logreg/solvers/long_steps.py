@@ -1,0 +1,151 @@
+"""Bound what a Newton decrement misses where a step changes logits by much."""
+
+import torch
+from torch import Tensor
+
+from skorch_logreg.data import Block
+from skorch_logreg.losses import Loss
+from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.solvers.choose import choose_curvature
+
+# change of a logit in a step, half of that of a Newton step on an exponential, which never ends
+_MAX_CHANGE = 0.5
+_FLAT = 1e200  # logit without loss and curvature
+
+
+def left_behind(objective: Objective, before: Point, point: Point) -> Tensor:
+    """Bound the loss (m,) that is left of the logits that a step has changed by much, else 0.
+
+    For a class it is about its residual, times the logarithm of a probability that is too small.
+    X is not read. A change of nuisance parameters is added to that of the logits.
+    """
+    shift: Tensor | float = 0.0
+    if point.nuisance is not None and before.nuisance is not None:
+        change = point.nuisance - before.nuisance
+        shift = change.cumsum(dim=1).abs().amax(dim=1, keepdim=True)
+    loss = objective.at(point).loss
+
+    def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+        far = _is_far(loss, block, before, logits, shift)
+        if not bool(far.any()):
+            return (logits.new_zeros(logits.shape[1], dtype=torch.float64),)
+        residual, _, rank_one = loss.residual_curvature(logits, block.targets)
+        if point.nuisance is not None:
+            deficit = -loss.margin(logits, block.targets)[..., None]
+        elif rank_one is None:
+            deficit = logits * residual.sign()
+        else:
+            deficit = torch.where(residual < 0, logits.amax(dim=-1, keepdim=True) - logits, 0.0)
+        left = residual.abs() * deficit.clamp(min=1.0) * block.weight[..., None]
+        # more than zero, because there are such logits
+        return (
+            torch.where(far, left, 0.0).sum(dim=(0, 2))
+            + far.any(dim=2).any(dim=0) * torch.finfo(torch.float64).tiny,
+        )
+
+    return objective.data.reduce(kernel, before.logits, point.logits, reads=0)[0]
+
+
+def missed_ahead(
+    objective: Objective, point: Point, step: Tensor, decrement: Tensor, tol: float
+) -> Tensor:
+    """Bound what decrements miss of the distance to the minimum if the next step is long.
+
+    Returns (m,) the loss of the logits that the step changes by much, and the decrement that is
+    left without them; 0 if it changes none.
+
+    Notes
+    -----
+    Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
+    a small decrement may hide that the minimum is far away.  The terms of these logits are at least
+    0, as if they were infinite.  For changes below 1/2 the decrease is at most 1.3 decrements.
+    Without some of the curvature the step is longer, so that it is measured again.
+
+    References
+    ----------
+    Bach (2010). Self-concordant analysis for logistic regression, section 2.
+    """
+    objective, point = objective.exact, point.exact()
+    if _all_near(objective, point, decrement):
+        return torch.zeros_like(decrement)
+    flat, far = _flattened(objective, point, point.logits + objective.logits(step), point.logits)
+    missed = torch.zeros_like(point.value)
+    for i in far.nonzero()[:, 0]:
+        part, at = objective.select(i[None]), point.select(i[None])
+        missed[i] = _missed(part, at, flat[:, i[None]], tol)
+    return missed
+
+
+def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
+    """Return True if a Newton step surely changes no logit by much; X is not read.
+
+    The curvature of a row along the step is at most that of the objective, two decrements.
+    """
+    loss = objective.at(point).loss
+    least = (2 / _MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        curvature = loss.curvature(logits, block.targets)[0] * block.weight[..., None]
+        return (_count((curvature < least) & (block.weight > 0)[..., None]),)
+
+    return not bool(objective.data.reduce(kernel, point.logits, reads=0)[0].any())
+
+
+def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> Tensor:
+    """Return what the decrement of one model may miss (1,); some ``logits`` have no curvature."""
+    goal = tol**2 * point.value
+    while True:
+        flat = objective.at_logits(point.params, logits, point.nuisance)
+        missed = point.value - flat.value
+        if not bool(missed <= goal):
+            return missed
+        curvature = choose_curvature(objective).last.build(objective, flat)
+        step = -curvature.solve(flat.gradient)
+        missed -= inner(flat.gradient, step) / 2
+        if not bool(missed <= goal):
+            return missed
+        ahead = point.logits + objective.logits(step)
+        logits, far = _flattened(objective, point, ahead, logits)
+        if not bool(far):
+            return missed
+
+
+def _flattened(
+    objective: Objective, point: Point, other: Tensor, flat: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Replace logits that differ by much from others, in ``flat``, by those without any loss.
+
+    Also returns a mask (m,) of models with new ones.
+    """
+    loss = objective.at(point).loss
+    out = torch.empty_like(flat)
+
+    def kernel(block: Block, *rows: Tensor) -> tuple[Tensor, ...]:
+        other, logits, flat, out = rows
+        far = _is_far(loss, block, other, logits) & (flat.abs() < _FLAT)
+        out.copy_(flat)
+        if bool(far.any()):
+            residual = loss.residual_curvature(logits, block.targets)[0]
+            out.masked_fill_(far & (residual < 0), _FLAT).masked_fill_(
+                far & (residual >= 0), -_FLAT
+            )
+        return (_count(far),)
+
+    (count,) = objective.data.reduce(kernel, other, point.logits, flat, out, reads=0)
+    return out, count > 0
+
+
+def _is_far(
+    loss: Loss, block: Block, other: Tensor, logits: Tensor, shift: Tensor | float = 0.0
+) -> Tensor:
+    """Return a mask (rows, m, K) of logits that differ by much, besides what all have in common."""
+    change = other - logits
+    if loss.n_outputs > 1 and bool((change.abs() > _MAX_CHANGE / 2).any()):
+        _, share = loss.curvature(logits)
+        if share is not None:
+            change -= (share * change).sum(dim=-1, keepdim=True)
+    return (change.abs() + shift > _MAX_CHANGE) & (block.weight > 0)[..., None]
+
+
+def _count(mask: Tensor) -> Tensor:
+    return mask.sum(dim=(0, 2)).to(torch.float64)

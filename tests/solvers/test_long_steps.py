@@ -1,0 +1,56 @@
+"""What a decrement misses before a long step is counted (promise 2)."""
+
+import pytest
+import torch
+
+from skorch_logreg.data import from_arrays
+from skorch_logreg.losses import Binomial, Multinomial
+from skorch_logreg.objective import Objective, hessian_product, inner
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import NewtonCholesky, drive
+from skorch_logreg.solvers.long_steps import left_behind, missed_ahead
+
+
+def wide(seed, n_classes, rows=8, columns=20):
+    """Rows that are large enough for logits of hundreds, and so for rows without curvature."""
+    draw = torch.Generator().manual_seed(seed)
+    X = 10 * torch.randn(rows, columns, generator=draw, dtype=torch.float64)
+    loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    classes = torch.arange(rows)[:, None] % n_classes
+    data = from_arrays(X, loss.encode(classes))
+    data.weight = 10 ** torch.randint(-9, 3, (rows, 1), generator=draw).to(torch.float64)
+    strength = torch.tensor([1e-4], dtype=torch.float64)
+    return Objective(data, loss, L2(), strength, fit_intercept=True)
+
+
+@pytest.mark.parametrize(("n_classes", "seed"), [(2, 13), (4, 1), (4, 3), (4, 7)])
+def test_decrement_and_what_it_misses_bound_the_distance_to_the_minimum(n_classes, seed):
+    of, tol, is_hidden = wide(seed, n_classes), 0.1, False
+    solver = NewtonCholesky()
+    least = drive(solver, of, of.zeros(), tol=1e-9, max_iter=300).value
+    state = solver.init(of, of.zeros(), tol)
+    for _ in range(30):
+        left, goal = float(state.point.value - least), tol**2 * float(state.point.value)
+        missed = float(missed_ahead(of, state.point, state.solved, state.decrement, tol))
+        bound = 1.3 * max(float(state.decrement), missed) + 1e-15
+        assert left <= bound or bound > goal
+        is_hidden |= left > 1.3 * float(state.decrement) and float(state.decrement) <= goal
+        state = solver.step(of, state)
+    assert is_hidden
+
+
+def _decrement(of, point, step):
+    """Half of the curvature along a step, as if it were a Newton step."""
+    return inner(step, hessian_product(of, point)(step)) / 2
+
+
+def test_a_short_step_misses_nothing():
+    of = wide(0, 2)
+    point = of.evaluate(of.zeros())
+    step = of.zeros()
+    step[..., -1] = 0.49
+    assert missed_ahead(of, point, step, _decrement(of, point, step), 0.1) == 0
+    assert left_behind(of, of.evaluate(step), point) == 0
+    step[..., -1] = 0.51
+    assert missed_ahead(of, point, step, _decrement(of, point, step), 0.1) > 0
+    assert left_behind(of, of.evaluate(step), point) > 0

@@ -73,7 +73,7 @@ def missed_ahead(
     for i in far.nonzero()[:, 0]:
         part, at = objective.select(i[None]), point.select(i[None])
         missed[i] = _missed(part, at, flat[:, i[None]], tol)
-    return missed
+    return torch.where(missed < point.value, missed, point.value)  # it decreases by no more
 
 
 def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:

@@ -141,8 +141,9 @@ class SoftMultinomial(Multinomial):
         far, leader = log_proba.max(dim=-1, keepdim=True)
         residual = log_proba.exp()
         wrong = residual.scatter_(-1, leader, 0.0).sum(dim=-1, keepdim=True)
-        share = y.expand_as(logits).gather(-1, leader)
-        residual = (residual - y).scatter_(-1, leader, (1 - share) - wrong)
+        # of a target of almost 1, the others tell the difference to 1 with all digits
+        others = y.expand_as(logits).scatter(-1, leader, 0.0).sum(dim=-1, keepdim=True)
+        residual = (residual - y).scatter_(-1, leader, others - wrong)
         log_proba.scatter_(-1, leader, torch.where(wrong < 0.5, torch.log1p(-wrong), far))
         # clamp at overflow, because a probability of zero times infinity is NaN
         log_proba.clamp_(min=torch.finfo(logits.dtype).min)

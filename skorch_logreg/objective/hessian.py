@@ -10,11 +10,9 @@ from skorch_logreg.data import Block
 from skorch_logreg.kernels.logits import multiply_softmax_curvature
 from skorch_logreg.objective.duality import gradient_rounding
 from skorch_logreg.objective.nuisance import nuisance_root
-from skorch_logreg.objective.objective import Objective, multiply_curvature
+from skorch_logreg.objective.objective import ROUNDING_DISTANCE, Objective, multiply_curvature
 from skorch_logreg.objective.point import Point
 
-# eigenvalue of a Gram matrix relative to the largest, of which float64 sums hold three digits
-_RESOLVED = 1e-13
 MAX_EIGEN_SIDE = 1000  # side of a matrix whose eigenvalues are computed, in half a second
 
 
@@ -175,7 +173,7 @@ def is_resolved(objective: Objective, point: Point, goal: float) -> bool:
         curved, plain = curved[:, :, :-1, :, :-1], plain[:, :, :-1, :, :-1]
     error = torch.finfo(curved.dtype).eps * float(coef.abs().sum(dim=-1).max())
     values = _relative_eigenvalues(plain[0, 0, :, 0])
-    if bool((values < _RESOLVED).any()):
+    if bool((values < ROUNDING_DISTANCE).any()):
         return False
     # as many where rows are not saturated
     curvatures = (_relative_eigenvalues(curved[0, k, :, k]) for k in range(curved.shape[1]))

@@ -10,7 +10,7 @@ from skorch_logreg.solvers.choose import choose_curvature
 
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
-_FLAT = 1e200  # logit without loss and curvature
+_FLAT = torch.finfo(torch.float32).max  # logit without loss and curvature
 
 
 def left_behind(objective: Objective, before: Point, point: Point) -> Tensor:

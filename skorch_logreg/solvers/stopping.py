@@ -12,6 +12,7 @@ from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.objective import (
     MAX_EXCESS,
     ROUNDING_DISTANCE,
+    SUM_RTOL,
     VALUE_ROUNDING,
     Objective,
     duality_gap,
@@ -32,7 +33,7 @@ from skorch_logreg.solvers.unbounded import (
 from skorch_logreg.subproblems.quadratic import MAX_STALLS
 
 _NEAR = 1e-2  # optimality below which models and steps are checked for an optimum at infinity
-_QUIET_FAR = 1e-6  # optimality below which rounding makes that check unreliable
+_QUIET_FAR = SUM_RTOL**0.5  # optimality below which rounding makes that check unreliable
 
 
 @dataclass(frozen=True)

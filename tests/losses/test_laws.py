@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.losses import class_weight
+from skorch_logreg.losses import SoftMultinomial, class_weight
 from tests.catalogue import LOSSES, shares
 
 
@@ -51,6 +51,17 @@ def _plain(z, share):
         both = torch.cat([z, -z], dim=-1)
         return (share[:, None] * torch.nn.functional.softplus(both, threshold=700.0)).sum(dim=-1)
     return torch.logsumexp(z, dim=-1) - (share[:, None] * z).sum(dim=-1)
+
+
+def test_residual_of_a_target_of_almost_one_has_all_digits():
+    """1 minus the target would be rounded to 16 digits of 1, which moves weakly held fits."""
+    y = torch.tensor([[[1 - 4e-9, 1e-9, 3e-9]]], dtype=torch.float64)
+    z = torch.tensor([[[0.0, math.log(2e-9), math.log(3e-9)]]], dtype=torch.float64)
+    with mpmath.workdps(40):
+        wrong = sum(mpmath.exp(mpmath.mpf(v)) for v in z[0, 0, 1:].tolist())
+        expected = sum(mpmath.mpf(q) for q in y[0, 0, 1:].tolist()) - wrong / (1 + wrong)
+    found = float(SoftMultinomial(3).value_residual(z, y)[1][0, 0, 0])
+    assert found == pytest.approx(float(expected), rel=1e-14, abs=0)
 
 
 def test_value_is_the_textbooks(loss):

@@ -26,7 +26,7 @@ from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 # `python -m benchmarks.choose` races the alternatives to what these pick.
 
 # cost up to which a curvature is built
-_EVERY_STEP_PASSES = 1.5  # at every step
+EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 # above, a joint Hessian of dense rows only follows a diagonal (1000 x 10,000 with a penalty of 5
 # times the number of columns: 2.2 times as fast), and one of other rows has at most 500 columns
@@ -122,7 +122,7 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
     # one kernel computes a whole step of a small model
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
     has_kernel = plan.over_columns and has_newton_step(objective.loss.kernel, n_outputs, side)
-    most = FIRST_PASSES if small and has_kernel else _EVERY_STEP_PASSES
+    most = FIRST_PASSES if small and has_kernel else EVERY_STEP_PASSES
     return "newton-cholesky" if plan.exact and plan.cost(m) <= most else "lbfgs"
 
 

@@ -11,7 +11,7 @@ from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.choose import EVERY_STEP_PASSES, CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step, take_step
 from skorch_logreg.solvers.smooth import (
@@ -78,8 +78,10 @@ class NewtonCholesky(Resumable):
     def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
         """Return the state at given parameters."""
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
-        # with several classes, weights and repeated rows would not lead to the same steps
-        is_rough = tol < 1 and objective.loss.n_outputs == 1
+        # where that saves little, and with several classes, float32 products would only make the
+        # steps of weights differ from those of repeated rows
+        saves = objective.loss.n_outputs == 1 and plan.cost(1) > EVERY_STEP_PASSES
+        is_rough = tol < 1 and saves
         state = _compiled_at(objective, params, tol, plan, is_rough)
         return state or _at(objective, objective.evaluate(params), tol, plan)
 

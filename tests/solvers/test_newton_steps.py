@@ -3,9 +3,12 @@
 from dataclasses import replace
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
+from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial
@@ -58,7 +61,7 @@ def test_state_is_that_of_the_point(loss):
 
 @pytest.mark.skipif(library() is None, reason="no kernels are built")
 def test_a_hessian_of_float32_products_is_confirmed_by_an_exact_one():
-    of = small("binomial", reg_strength=0.3)
+    of = rows_of(3000, 60)
     rough = NewtonCholesky().init(of, parameters(of), 1e-4)
     exact = NewtonCholesky().init(of, parameters(of), 1.0)
     assert not rough.trusted.any()
@@ -71,13 +74,21 @@ def test_a_hessian_of_float32_products_is_confirmed_by_an_exact_one():
     torch.testing.assert_close(confirmed.decrement, exact.decrement)
 
 
+def test_small_models_take_the_same_steps_for_weights_and_repeated_rows():
+    """Float32 products would round their sums differently, and save nothing."""
+    X, y = load_iris(return_X_y=True)
+    weighted = TorchLogisticClassifier().fit(X[:100], y[:100], np.full(100, 2.0))
+    repeated = TorchLogisticClassifier().fit(np.repeat(X[:100], 2, 0), np.repeat(y[:100], 2))
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-12)
+
+
 @pytest.mark.parametrize("distance", [1e-3, 1e-4, 1e-5])
 def test_nearly_collinear_columns_leave_float32_products(distance):
     """Their difference has less curvature than float32 products hold."""
     generator = torch.Generator().manual_seed(0)
-    X = torch.randn(300, 3, dtype=torch.float64, generator=generator)
+    X = torch.randn(3000, 60, dtype=torch.float64, generator=generator)
     z, X[:, 1] = 3 * X[:, 1], X[:, 0] + distance * X[:, 1]
-    y = (z + torch.randn(300, dtype=torch.float64, generator=generator) > 0).long()
+    y = (z + torch.randn(3000, dtype=torch.float64, generator=generator) > 0).long()
     data = from_arrays(X, y)
     data = data.standardised(data.center, data.scale, Binomial().encode(data.targets), 1)
     of = Objective(data, Binomial(), L2(), torch.full((1,), 1e-12, dtype=torch.float64), True)

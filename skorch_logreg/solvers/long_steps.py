@@ -70,10 +70,15 @@ def missed_ahead(
         return torch.zeros_like(decrement)
     flat, far = _flattened(objective, point, point.logits + objective.logits(step), point.logits)
     missed = torch.zeros_like(point.value)
-    for i in far.nonzero()[:, 0]:
-        part, at = objective.select(i[None]), point.select(i[None])
-        missed[i] = _missed(part, at, flat[:, i[None]], tol)
-    return torch.where(missed < point.value, missed, point.value)  # it decreases by no more
+    models = far.nonzero()[:, 0]
+    if not len(models):
+        return missed
+    most = choose_curvature(objective.select(models)).last.max_models()
+    for some in models.split(most):
+        part, at = objective.select(some), point.select(some)
+        found = _missed(part, at, flat[:, some], tol)
+        missed[some] = torch.where(found < at.value, found, at.value)  # it decreases by no more
+    return missed
 
 
 def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
@@ -92,21 +97,20 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
 
 
 def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> Tensor:
-    """Return what the decrement of one model may miss (1,); some ``logits`` have no curvature."""
+    """Return what the decrements may miss (m,); some ``logits`` have no curvature."""
     goal = tol**2 * point.value
     while True:
         flat = objective.at_logits(point.params, logits, point.nuisance)
         missed = point.value - flat.value
-        if not bool(missed <= goal):
+        if not bool((missed <= goal).any()):
             return missed
-        curvature = choose_curvature(objective).last.build(objective, flat)
-        step = -curvature.solve(flat.gradient)
+        step = -choose_curvature(objective).last.build(objective, flat).solve(flat.gradient)
         missed -= inner(flat.gradient, step) / 2
-        if not bool(missed <= goal):
+        if not bool((missed <= goal).any()):
             return missed
         ahead = point.logits + objective.logits(step)
         logits, far = _flattened(objective, point, ahead, logits)
-        if not bool(far):
+        if not bool((far & (missed <= goal)).any()):
             return missed
 
 

@@ -161,6 +161,8 @@ class Task:
         residual = (self.total[:, None] - self.mass) * share - self.mass * other
         residual = residual[:, 1:] if self.n_outputs == 1 else residual
         gradient = residual.T @ self.rows
+        if self.n_outputs > 1:  # a constant for all classes has no slope, but rounding has
+            gradient -= gradient.mean(axis=0)
         gradient[:, :-1] += self.ridge / self.scale**2 * theta[:, :-1]
         return gradient, share, other
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import Objective, Point, inner
+from skorch_logreg.objective import VALUE_ROUNDING, Objective, Point, inner
 from skorch_logreg.solvers.choose import choose_curvature
 
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
@@ -58,8 +58,9 @@ def missed_ahead(
     -----
     Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
     a small decrement may hide that the minimum is far away.  The terms of these logits are at least
-    0, as if they were infinite.  For changes below 1/2 the decrease is at most 1.3 decrements.
-    Without some of the curvature the step is longer, so that it is measured again.
+    0, as if they were infinite; where a target between 0 and 1 makes them grow, all of the objective
+    counts.  For changes below 1/2 the decrease is at most 1.3 decrements.  Without some of the
+    curvature the step is longer, so that it is measured again.
 
     References
     ----------
@@ -102,6 +103,9 @@ def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> T
     while True:
         flat = objective.at_logits(point.params, logits, point.nuisance)
         missed = point.value - flat.value
+        # a target between 0 and 1 has its least loss at a finite logit
+        is_least = missed >= -VALUE_ROUNDING * point.value
+        missed = torch.where(is_least, missed, point.value)
         if not bool((missed <= goal).any()):
             return missed
         step = -choose_curvature(objective).last.build(objective, flat).solve(flat.gradient)

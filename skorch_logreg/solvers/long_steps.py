@@ -57,10 +57,10 @@ def missed_ahead(
     Notes
     -----
     Along a change of a logit by ``t`` its curvature may fall by a factor of ``exp(-t)``, so that
-    a small decrement may hide that the minimum is far away.  The terms of these logits are at least
-    0, as if they were infinite; where a target between 0 and 1 makes them grow, all of the objective
-    counts.  For changes below 1/2 the decrease is at most 1.3 decrements.  Without some of the
-    curvature the step is longer, so that it is measured again.
+    a small decrement may hide that the minimum is far away.  The terms of these logits are at
+    least 0, as if they were infinite; where a target between 0 and 1 makes them grow, all of the
+    objective counts.  For changes below 1/2 the decrease is at most 1.3 decrements.  Without some
+    of the curvature the step is longer, so that it is measured again.
 
     References
     ----------

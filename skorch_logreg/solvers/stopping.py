@@ -212,13 +212,19 @@ class StoppingRule:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
 
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
-        divergence. A decrement that grows was too low before, and so was what it has shown.
+        divergence. A decrement that grows was too low before, and so was what it has shown. A step
+        of a penalty that is not smooth may leave out the coefficients that diverge: above
+        `_QUIET_FAR` each shows it again.
         """
         is_open = state is not run.state and state.point.nuisance is None
         if not is_open or not self.proof or not any(self._free):
             return run.quiet
         grown = (state.decrement > run.state.decrement).tolist()
-        before = [None if g and known else known for known, g in zip(run.quiet, grown, strict=True)]
+        again = not run.objective.penalty.smooth
+        before = [
+            None if known and (g or again and reached >= _QUIET_FAR) else known
+            for known, g, reached in zip(run.quiet, grown, optimality(state), strict=True)
+        ]
         near = max(self.tol, _NEAR)
         figures = zip(optimality(state), state.trusted.tolist(), strict=True)
         asked = [

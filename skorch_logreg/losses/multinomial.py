@@ -141,7 +141,7 @@ class SoftMultinomial(Multinomial):
         far, leader = log_proba.max(dim=-1, keepdim=True)
         residual = log_proba.exp()
         wrong = residual.scatter_(-1, leader, 0.0).sum(dim=-1, keepdim=True)
-        # of a target of almost 1, the others tell the difference to 1 with all digits
+        # 1 minus the target of the leader, which would be rounded if the target is almost 1
         others = y.expand_as(logits).scatter(-1, leader, 0.0).sum(dim=-1, keepdim=True)
         residual = (residual - y).scatter_(-1, leader, others - wrong)
         log_proba.scatter_(-1, leader, torch.where(wrong < 0.5, torch.log1p(-wrong), far))

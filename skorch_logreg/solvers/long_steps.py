@@ -1,4 +1,4 @@
-"""Bound what a Newton decrement misses where a step changes logits by much."""
+"""Bound what a Newton decrement misses where a step changes logits by more than 1/2."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ _MAX_CHANGE = 0.5
 _FLAT = torch.finfo(torch.float32).max  # logit without loss and curvature
 
 
-def left_behind(objective: Objective, before: Point, point: Point) -> Tensor:
-    """Bound the loss (m,) that is left of the logits that a step has changed by much, else 0.
+def loss_after_long_step(objective: Objective, before: Point, point: Point) -> Tensor:
+    """Bound the loss (m,) of the logits that a step has changed by more than 1/2; 0 without any.
 
     For a class it is about its residual, times the logarithm of a probability that is too small.
     X is not read. A change of nuisance parameters is added to that of the logits.
@@ -51,8 +51,8 @@ def missed_ahead(
 ) -> Tensor:
     """Bound what decrements miss of the distance to the minimum if the next step is long.
 
-    Returns (m,) the loss of the logits that the step changes by much, and the decrement that is
-    left without them; 0 if it changes none.
+    Returns (m,) the loss of the logits that the step changes by more than 1/2, plus the decrement
+    of the objective without them; 0 if it changes none.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def missed_ahead(
 
 
 def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
-    """Return True if a Newton step surely changes no logit by much; X is not read.
+    """Return True if a Newton step surely changes no logit by more than 1/2; X is not read.
 
     The curvature of a row along the step is at most that of the objective, two decrements.
     """
@@ -121,9 +121,9 @@ def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> T
 def _flattened(
     objective: Objective, point: Point, other: Tensor, flat: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Replace logits that differ by much from others, in ``flat``, by those without any loss.
+    """Replace logits of ``flat`` by infinite ones where two others differ by more than 1/2.
 
-    Also returns a mask (m,) of models with new ones.
+    Large numbers stand for infinity.  Also returns a mask (m,) of models with new ones.
     """
     loss = objective.at(point).loss
     out = torch.empty_like(flat)
@@ -146,7 +146,7 @@ def _flattened(
 def _is_far(
     loss: Loss, block: Block, other: Tensor, logits: Tensor, shift: Tensor | float = 0.0
 ) -> Tensor:
-    """Return a mask (rows, m, K) of logits that differ by much, besides what all have in common."""
+    """Return a mask (rows, m, K) of logits that differ by more than 1/2, less their mean change."""
     change = other - logits
     if loss.n_outputs > 1 and bool((change.abs() > _MAX_CHANGE / 2).any()):
         _, share = loss.curvature(logits)

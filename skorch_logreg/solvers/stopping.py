@@ -21,7 +21,7 @@ from skorch_logreg.objective import (
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
-from skorch_logreg.solvers.long_steps import left_behind, missed_ahead
+from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
@@ -152,7 +152,7 @@ class StoppingRule:
             return state, self._uncounted(objective, state, fall)
         if min(optimality(state)) > self.tol:
             return state, none
-        left = left_behind(objective, run.state.point, point)
+        left = loss_after_long_step(objective, run.state.point, point)
         if not bool(left.any()):
             return state, none
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(left)))
@@ -212,9 +212,9 @@ class StoppingRule:
         """Update `RunState.quiet`: the models that are known not to diverge to infinity.
 
         Below `_QUIET_FAR` a model is not checked any more, because rounding may hide its
-        divergence. A decrement that grows was too low before, and so was what it has shown. A step
-        of a penalty that is not smooth may leave out the coefficients that diverge: above
-        `_QUIET_FAR` each shows it again.
+        divergence. A decrement that grows was too low before, and so was what it has shown. With a
+        penalty that is not smooth, a step may leave out the coefficients that diverge, so that
+        every step is checked.
         """
         is_open = state is not run.state and state.point.nuisance is None
         if not is_open or not self.proof or not any(self._free):

@@ -8,7 +8,7 @@ from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective, hessian_product, inner
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import NewtonCholesky, drive
-from skorch_logreg.solvers.long_steps import left_behind, missed_ahead
+from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 
 
 def wide(seed, n_classes, rows=8, columns=20):
@@ -50,7 +50,7 @@ def test_a_short_step_misses_nothing():
     step = of.zeros()
     step[..., -1] = 0.49
     assert missed_ahead(of, point, step, _decrement(of, point, step), 0.1) == 0
-    assert left_behind(of, of.evaluate(step), point) == 0
+    assert loss_after_long_step(of, of.evaluate(step), point) == 0
     step[..., -1] = 0.51
     assert missed_ahead(of, point, step, _decrement(of, point, step), 0.1) > 0
-    assert left_behind(of, of.evaluate(step), point) > 0
+    assert loss_after_long_step(of, of.evaluate(step), point) > 0

@@ -97,7 +97,8 @@ class OrderedModel(FittedRows):
         curved = self.loss.curvature(self.logits, self.targets)[0][..., 0] * weight
         mixed = (self.loss.mixed(self.logits, self.targets)[:, 0] * weight).numpy()
         found = np.zeros((len(self.names), len(self.names)))
-        found[p:, p:] = self.loss.nuisance_sums(self.logits, self.targets, weight)[1][0].numpy()
+        sums = self.loss.nuisance_sums(self.logits, self.targets, weight)
+        found[p:, p:] = self.loss.nuisance_derivatives(sums)[1][0].numpy()
         for rows, Z in self.blocks():
             found[:p, :p] += Z.T @ (Z * curved[rows].numpy())
             found[:p, p:] += Z.T @ mixed[rows]

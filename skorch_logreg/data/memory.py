@@ -118,6 +118,8 @@ class InMemory(Data):
         if self.whole is not None:
             return kernel(self.whole, *row_arrays)
         step = self.rows_per_block
+        if not reads:  # the width of X does not matter
+            step = max(step, CACHED_ENTRIES // self.n_logits)
         if few:
             step = max(step, -(-self.n_samples // thread_count()))
         converts = reads and not few and self.needs_workspace

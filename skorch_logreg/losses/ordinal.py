@@ -1,6 +1,7 @@
 """Cumulative logistic loss of ordered classes."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -147,9 +148,19 @@ class CumulativeLogit:
         upper, lower = (ends.T for ends in self._ends)
         return logsigmoid(upper - logits) + logsigmoid(logits - lower) - self._interval_loss.T
 
-    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum weighted gradients and Hessians in `nuisance` over the rows."""
-        sums = self._sums_by_class(logits, y, weight)
+    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Sum the weighted terms of the rows by class, (K, 5, m); see `cumulative_sums`."""
+        found = cumulative_sums(logits, y, weight, self._stacked_ends(logits))
+        if found is not None:
+            return found
+        above, below = (part.sigmoid_() for part in self._distances(logits, y))
+        rows = torch.stack([above, below, _bend(above), _bend(below), torch.ones_like(above)], 1)
+        sums = rows.new_zeros(self.n_classes, *rows.shape[1:])
+        index = y[:, None, :, 0].expand_as(rows)
+        return sums.scatter_add_(0, index, rows * weight[:, None])
+
+    def nuisance_derivatives(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gradients (m, K - 1) and Hessians (m, K - 1, K - 1) in `nuisance`."""
         pull_up, pull_down, bend_up, bend_down, total = sums.unbind(dim=1)
         inside = total[1:-1].T  # weights of the classes between two thresholds
         slope = 1 / torch.expm1(self.nuisance[:, 1:])
@@ -166,7 +177,7 @@ class CumulativeLogit:
         """Compute the derivatives (rows, m, K - 1) of the loss in `nuisance`."""
         pull = torch.nn.functional.pad(1 / torch.expm1(self.nuisance[:, 1:].T), (0, 0, 1, 1))
         above, below = (part.sigmoid_() + _by_class(pull, y) for part in self._distances(logits, y))
-        return self._by_threshold(-above, below, y)
+        return self._in_nuisance(-above, below, y)
 
     def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Sum weighted losses (m,), and compute weighted residuals (rows, m, 1)."""
@@ -180,29 +191,18 @@ class CumulativeLogit:
     def _stacked_ends(self, logits: Tensor) -> Tensor:
         return torch.stack(self._ends, dim=1).expand(-1, -1, logits.shape[1])
 
-    def _sums_by_class(self, logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        """Sum the terms of the rows by class; see `cumulative_sums`."""
-        found = cumulative_sums(logits, y, weight, self._stacked_ends(logits))
-        if found is not None:
-            return found
-        above, below = (part.sigmoid_() for part in self._distances(logits, y))
-        rows = torch.stack([above, below, _bend(above), _bend(below), torch.ones_like(above)], 1)
-        sums = rows.new_zeros(self.n_classes, *rows.shape[1:])
-        index = y[:, None, :, 0].expand_as(rows)
-        return sums.scatter_add_(0, index, rows * weight[:, None])
-
     def mixed(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the derivatives (rows, m, K - 1) of the residual in `nuisance`."""
         above, below = (_bend(part.sigmoid_()) for part in self._distances(logits, y))
-        return self._by_threshold(-above, -below, y)
+        return self._in_nuisance(-above, -below, y)
 
-    def _by_threshold(self, upper: Tensor, lower: Tensor, y: Tensor) -> Tensor:
-        """Return derivatives in `nuisance` from those in the thresholds of the row's class."""
-        out = upper.new_zeros(*upper.shape, self.n_classes + 1)
-        index = y.expand(-1, upper.shape[1], 1)
-        out.scatter_(-1, index + 1, upper[..., None])
-        out.scatter_(-1, index, lower[..., None])
-        return out[..., 1:-1].flip(-1).cumsum(dim=-1).flip(-1)
+    def _in_nuisance(self, upper: Tensor, lower: Tensor, y: Tensor) -> Tensor:
+        """Return derivatives in `nuisance` from those in the thresholds of the row's class.
+
+        Each entry moves all thresholds from its own on; those at infinity have derivative 0.
+        """
+        place = torch.arange(self.n_classes - 1, device=y.device)
+        return upper[..., None] * (y >= place) + lower[..., None] * (y > place)
 
     def scaled_gap(self, logits: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         """Compute the Fenchel-Young gap (rows, m) of all terms at their derivatives times scale.
@@ -222,7 +222,7 @@ class CumulativeLogit:
         ends = inside.new_zeros(1, inside.shape[1])
         return gap + _by_class(torch.cat([ends, inside, ends]), y)
 
-    @property
+    @cached_property
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Upper and lower ends (K, m) of the intervals of the classes."""
         thresholds = self.thresholds.T
@@ -234,7 +234,7 @@ class CumulativeLogit:
         """Lengths (K, m) of the intervals, inf for the first and the last class."""
         return torch.nn.functional.pad(self.nuisance[:, 1:].T, (0, 0, 1, 1), value=torch.inf)
 
-    @property
+    @cached_property
     def _interval_loss(self) -> Tensor:
         """Share (K, m) of the loss that depends on the interval only, ``-log(1 - exp(-d))``."""
         return -(-torch.expm1(-self._intervals)).log()

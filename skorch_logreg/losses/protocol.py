@@ -100,11 +100,14 @@ class NuisanceLoss(Loss, Protocol):
         ``class_weight`` (m, classes) are the total weights of the classes.
         """
 
-    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum gradients and Hessians in the nuisance parameters over weighted rows.
+    def nuisance_sums(self, logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Sum over weighted rows what `nuisance_derivatives` takes.
 
-        ``weight`` has shape (rows, m) or (rows, 1); the sums (m, T) and (m, T, T).
+        ``weight`` has shape (rows, m) or (rows, 1).
         """
+
+    def nuisance_derivatives(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gradients (m, T) and Hessians (m, T, T) in the nuisance parameters."""
 
     def weighted(self, logits: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Sum weighted losses (m,), and compute weighted residuals (rows, m, K)."""

@@ -87,10 +87,10 @@ def nuisance_border(objective: Objective, point: Point) -> Tensor:
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         mixed = loss.mixed(logits, block.targets).mul_(block.weight[..., None])
-        return block.rmatmul(mixed), loss.nuisance_sums(logits, block.targets, block.weight)[1]
+        return block.rmatmul(mixed), loss.nuisance_sums(logits, block.targets, block.weight)
 
-    cross, hessian = objective.data.reduce(kernel, point.logits)
-    return nuisance_root(hessian) @ cross
+    cross, sums = objective.data.reduce(kernel, point.logits)
+    return nuisance_root(loss.nuisance_derivatives(sums)[1]) @ cross
 
 
 def loss_hessian_block(

@@ -31,9 +31,9 @@ def best_nuisance(reduce: Reduce, loss: NuisanceLoss, logits: Tensor, start: Ten
         at = loss.with_nuisance(nuisance)
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-            return at.nuisance_sums(logits, block.targets, block.weight)
+            return (at.nuisance_sums(logits, block.targets, block.weight),)
 
-        return reduce(kernel, logits, reads=0)
+        return at.nuisance_derivatives(*reduce(kernel, logits, reads=0))
 
     nuisance = start.expand(logits.shape[1], -1)
     gradient, hessian = sums(nuisance)

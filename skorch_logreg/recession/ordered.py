@@ -92,8 +92,7 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
 
     def kernel(block: Block, logits: Tensor, change: Tensor) -> tuple[Tensor, ...]:
         mixed = loss.mixed(logits, block.targets) * change * block.weight[..., None]
-        sums = loss.nuisance_sums(logits, block.targets, block.weight)
-        return mixed.sum(dim=0), sums[1]
+        return mixed.sum(dim=0), loss.nuisance_sums(logits, block.targets, block.weight)
 
     def hidden(block: Block) -> tuple[Tensor, ...]:
         moved = block.matmul(flat).abs().amax(dim=1) > CONSTANT_LOGIT
@@ -102,8 +101,8 @@ def _has_minimiser(objective: Objective, point: Point) -> bool:
     if len(flat) and int(objective.data.reduce(hidden)[0]):
         return False
     change = objective.logits(step)
-    mixed, bend = objective.data.reduce(kernel, point.logits, change, reads=0)
-    root = nuisance_root(bend)
+    mixed, sums = objective.data.reduce(kernel, point.logits, change, reads=0)
+    root = nuisance_root(loss.nuisance_derivatives(sums)[1])
     moved = -(root.mT @ (root @ mixed[..., None]))[0, :, 0]
     slope = 1 / torch.expm1(loss.nuisance[0, 1:])
     longest = change[0:].abs().max() + moved.cumsum(dim=0).abs().max()

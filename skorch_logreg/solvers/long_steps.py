@@ -6,10 +6,14 @@ from torch import Tensor
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import VALUE_ROUNDING, Objective, Point, inner
-from skorch_logreg.solvers.choose import choose_curvature
+from skorch_logreg.solvers.choose import FIRST_PASSES, choose_curvature
+from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
+# share of its goal up to which a decrement is measured again, where that costs more than a step
+# (300,000 x 50 and 20 classes at tol=1e-2)
+_MEASURED = 0.01
 _FLAT = torch.finfo(torch.float32).max  # logit without loss and curvature
 
 
@@ -74,10 +78,13 @@ def missed_ahead(
     models = far.nonzero()[:, 0]
     if not len(models):
         return missed
-    most = choose_curvature(objective.select(models)).last.max_models()
-    for some in models.split(most):
+    plan = choose_curvature(objective.select(models)).last
+    is_expensive = not plan.exact or plan.cost(1) > FIRST_PASSES
+    if is_expensive and bool((decrement > _MEASURED * tol**2 * point.value).any()):
+        return torch.where(far, point.value, missed)
+    for some in models.split(plan.max_models()):
         part, at = objective.select(some), point.select(some)
-        found = _missed(part, at, flat[:, some], tol)
+        found = _missed(part, at, flat[:, some], tol, is_expensive)
         missed[some] = torch.where(found < at.value, found, at.value)  # it decreases by no more
     return missed
 
@@ -97,7 +104,9 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
     return not bool(objective.data.reduce(kernel, point.logits, reads=0)[0].any())
 
 
-def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> Tensor:
+def _missed(
+    objective: Objective, point: Point, logits: Tensor, tol: float, is_expensive: bool
+) -> Tensor:
     """Return what the decrements may miss (m,); some ``logits`` have no curvature."""
     goal = tol**2 * point.value
     while True:
@@ -108,8 +117,14 @@ def _missed(objective: Objective, point: Point, logits: Tensor, tol: float) -> T
         missed = torch.where(is_least, missed, point.value)
         if not bool((missed <= goal).any()):
             return missed
-        step = -choose_curvature(objective).last.build(objective, flat).solve(flat.gradient)
-        missed -= inner(flat.gradient, step) / 2
+        plan = choose_curvature(objective)
+        if is_expensive:
+            start = plan.build(objective, flat)
+            step, decrement = newton_direction(objective, flat, start, tol)
+        else:
+            step = -plan.last.build(objective, flat).solve(flat.gradient)
+            decrement = -inner(flat.gradient, step) / 2
+        missed += decrement
         if not bool((missed <= goal).any()):
             return missed
         ahead = point.logits + objective.logits(step)

@@ -266,7 +266,7 @@ class DenseBlock(CompiledPasses, FormedRows):
             center, scale = center[columns], scale[columns]
         is_scaled = bool((scale != 1).any())
 
-        def fill(piece: slice, out: Tensor) -> None:
+        def fill(piece: slice | Tensor, out: Tensor) -> None:
             rows = X[piece] if columns is None else gather_columns(X[piece], columns)
             torch.sub(rows, center, out=out)
             if is_scaled:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from skorch_logreg.data.tensors import pieces
 
-Fill = Callable[[slice, Tensor], object]  # writes a slice of rows of ``z`` into an array (r, c)
+# writes rows of ``z``, a slice or their indices, into an array (r, c)
+Fill = Callable[[slice | Tensor, Tensor], object]
 
 # side of a matrix from which arithmetic takes most of the time: of a strip of a symmetric product,
 # and of a factorisation that uses all threads
@@ -30,11 +31,12 @@ def low_precision_dtype(device: torch.device, side: int) -> torch.dtype:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return True if the device multiplies bfloat16 matrices faster than float32 ones.
 
-    Measured once, as the best of three products of some milliseconds.
+    Measured once, as the best of three products: without units for it bfloat16 takes a hundred
+    times as long, so these are small.
     """
 
     def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(LARGE_SIDE, LARGE_SIDE, dtype=dtype, device=device)
+        matrix = torch.ones(LARGE_SIDE // 2, LARGE_SIDE // 2, dtype=dtype, device=device)
         return min(repeat(lambda: float((matrix @ matrix)[0, 0]), number=1, repeat=3))
 
     return seconds(torch.float32) > _MIN_SPEEDUP * seconds(torch.bfloat16)
@@ -69,7 +71,8 @@ def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor) 
 def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights; see `Block`.
 
-    Rows are formed once for all columns, and multiplied where their weight is not zero.
+    Rows are multiplied where their weight is not zero, and formed once for all columns of weights
+    unless that takes more than forming the multiplied ones of each.
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
@@ -78,6 +81,14 @@ def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     step = min(FACTOR_ROWS, n_rows)
     design = total.new_ones(step, side)
     factor = total.new_empty(step, side, dtype=low_precision_dtype(weight.device, side))
+    each = [own.nonzero()[:, 0] for own in roots]
+    if sum(map(len, each)) < n_rows:
+        for gram, own, chosen in zip(total, roots, each, strict=True):
+            for some in chosen.split(step):
+                z = design[: len(some)]
+                fill(some, z[:, :-1])
+                add_gram(gram, torch.mul(z, own[some, None], out=factor[: len(some)]))
+        return total
     for rows in pieces(0, n_rows, step):
         z = design[: rows.stop - rows.start]
         fill(rows, z[:, :-1])

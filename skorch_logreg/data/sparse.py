@@ -165,13 +165,14 @@ class SparseBlock(CompiledPasses, FormedRows):
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
         some = self._columns(columns)
 
-        def fill(piece: slice, out: Tensor) -> None:
+        def fill(piece: slice | Tensor, out: Tensor) -> None:
             torch.mul(some._dense(piece).sub_(some._center), 1 / some._scale, out=out)
 
         return fill, len(some._scale)
 
-    def _dense(self, rows: slice) -> Tensor:
-        return torch.from_numpy(csr_rows(self._X, rows).toarray())
+    def _dense(self, rows: slice | Tensor) -> Tensor:
+        X = csr_rows(self._X, rows) if isinstance(rows, slice) else self._X[rows.numpy()]
+        return torch.from_numpy(X.toarray())
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         n_known = len(others) - len(columns)

@@ -50,8 +50,16 @@ class SparseRows(InMemory):
         is_long = self.X.nnz >= n_threads * CACHED_ENTRIES
         return -(-self.n_samples // n_threads) if is_long else self.max_block_rows
 
+    @cached_property
+    def _parts(self) -> dict[tuple[int, int], Any]:
+        """Rows of blocks by their ends: SciPy checks all indices of an array that it makes."""
+        return {}
+
     def block(self, rows: slice, workspace: Tensor | None = None) -> Block:
-        X = csr_rows(self.X, rows)
+        ends = rows.start, rows.stop
+        X = self._parts.get(ends)
+        if X is None:
+            X = self._parts[ends] = csr_rows(self.X, rows)
         return SparseBlock(X, self.targets[rows], self.weight[rows], self.center, self.scale)
 
     def reads_columns(self, n_columns: int) -> bool:

@@ -134,9 +134,14 @@ def is_damped(
     return near & (curvature.damping(solved) > allowed * point.value)
 
 
-def renewed(objective: Objective, state: SmoothState, models: Sequence[int]) -> SmoothState:
-    """Return the state with new curvatures of some models, built by their next plan."""
-    plan = state.progress[models[0]].plan.next
+def renewed(
+    objective: Objective,
+    state: SmoothState,
+    models: Sequence[int],
+    plan: CurvaturePlan | None = None,
+) -> SmoothState:
+    """Return the state with new curvatures of some models, by default by their next plan."""
+    plan = plan or state.progress[models[0]].plan.next
     if len(models) == len(state.progress):
         return _fresh(objective, state.point, plan, state.tol)
     index = state.indices(models)
@@ -260,8 +265,10 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         model = state.progress[i]
         plan, is_adaptive = model.plan.next, model.plan.is_adaptive
         is_damped_factor = model.plan.exact and model.age == 0
-        # preconditioned by a curvature that was lost, conjugate gradients stop too early
-        affordable = plan.exact and (model.is_lost or plan.cost(len(models)) <= FIRST_PASSES)
+        # preconditioned by a curvature that was lost, conjugate gradients stop too early; a new
+        # diagonal costs less than the Hessian
+        lost = model.is_lost and not model.plan.is_diagonal
+        affordable = plan.exact and (lost or plan.cost(len(models)) <= FIRST_PASSES)
         rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
         if rebuilds and (n_left > 0 or not is_adaptive):
             n_left -= is_adaptive
@@ -271,6 +278,9 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     if build:
         state = renewed(objective, state, build)
         ask += [i for i in build if not bool(state.trusted[i])]
+    for i in ask:
+        if state.progress[i].is_lost and state.progress[i].plan.is_diagonal:
+            state = renewed(objective, state, [i], state.progress[i].plan)
     return with_newton_directions(objective, state, ask) if ask else state
 
 

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skorch_logreg.objective import inner
+from skorch_logreg.data import from_arrays
+from skorch_logreg.losses import Binomial
+from skorch_logreg.objective import Objective, inner
+from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import LBFGS, drive
 from skorch_logreg.solvers.choose import choose_curvature
-from skorch_logreg.solvers.smooth import confirmed, start
+from skorch_logreg.solvers.smooth import confirmed, moved, start
 from tests.catalogue import LOSSES, PENALTIES, objective
 
 
@@ -50,6 +53,24 @@ def test_a_large_gap_is_no_proof(loss, penalty):
     state = replace(state, decrement=state.decrement / 1e6, trusted=~torch.ones(1).bool())
     proven = confirmed(of, state, [0])
     assert bool(proven.trusted)
+    exact = choose_curvature(of).last.build(of, state.point)
+    truth = inner(state.point.gradient, exact.solve(state.point.gradient)) / 2
+    torch.testing.assert_close(proven.decrement, truth, rtol=0.05, atol=0)
+
+
+def test_a_lost_diagonal_is_built_again_where_the_hessian_is_expensive():
+    """Its conjugate gradients find the decrement of the exact Hessian, which takes 40 passes."""
+    draw = torch.Generator().manual_seed(0)
+    X = 3 * torch.randn(3000, 1000, generator=draw, dtype=torch.float64)
+    loss = Binomial()
+    classes = (X[:, :5].sum(dim=1) > 0).long()[:, None]
+    of = Objective(from_arrays(X, loss.encode(classes)), loss, L2(), torch.ones(1).double(), True)
+    assert choose_curvature(of).is_diagonal
+    near = drive(LBFGS(), of, of.zeros(), tol=1e-2, max_iter=100).params
+    state = moved(start(of, of.zeros(), 1e-2), of.evaluate(near))
+    assert state.progress[0].is_lost
+    proven = confirmed(of, replace(state, trusted=~torch.ones(1).bool()), [0])
+    assert proven.progress[0].plan.is_diagonal
     exact = choose_curvature(of).last.build(of, state.point)
     truth = inner(state.point.gradient, exact.solve(state.point.gradient)) / 2
     torch.testing.assert_close(proven.decrement, truth, rtol=0.05, atol=0)

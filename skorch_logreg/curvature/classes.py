@@ -13,7 +13,9 @@ from skorch_logreg.curvature.cholesky import (
     solve_scaled,
 )
 from skorch_logreg.curvature.protocol import Curvature
-from skorch_logreg.data import Block
+from skorch_logreg.data import Block, InMemory
+from skorch_logreg.data.tensors import pieces
+from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.objective import Objective, Point, penalty_diagonal
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 are the most evenly spread ones
@@ -42,15 +44,24 @@ class ClassBlocks(Curvature):
         weight, total = _weights(objective, point)
         least = None if n_rows is None else total.reshape(-1, 1) / n_rows
         place = torch.arange(data.n_samples, dtype=torch.float64, device=data.device)
-
-        def product(block: Block, weight: Tensor, place: Tensor) -> tuple[Tensor, ...]:
-            flat = weight.flatten(1).T.to(torch.float32, memory_format=torch.contiguous_format)
-            if least is not None:
-                thin(flat, least.float(), place.float())
-            return (block.bfloat16_grams(flat.T),)
-
         place = data.beside(place.mul_(_GOLDEN_RATIO).frac_())
-        (blocks,) = data.reduce(product, weight, place, few=True)
+        side = objective.shape[2]
+        blocks = torch.empty(total.numel(), side, side, dtype=torch.float32, device=data.device)
+
+        def fill(classes: slice) -> None:
+            def product(block: Block, weight: Tensor, place: Tensor) -> tuple[Tensor, ...]:
+                flat = weight.flatten(1)[:, classes].T
+                flat = flat.to(torch.float32, memory_format=torch.contiguous_format)
+                if least is not None:
+                    thin(flat, least[classes].float(), place.float())
+                return (block.bfloat16_grams(flat.T),)
+
+            reads = int(classes.start == 0)  # the threads read the same rows
+            blocks[classes] = data.reduce(product, weight, place, reads=reads, few=True)[0]
+
+        # threads that take some classes need less memory than those that add all up over some rows
+        n_parts = 2 * thread_count() if isinstance(data, InMemory) else 1
+        map_blocks(fill, [*pieces(0, len(blocks), -(-len(blocks) // n_parts))])
         if not objective.fit_intercept:
             drop_intercept(blocks)
         ridge = penalty_diagonal(objective, point.params)

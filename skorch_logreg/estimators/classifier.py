@@ -149,7 +149,7 @@ class TorchLogisticClassifier(
     X is validated once and not copied; only ``solver="liblinear"`` with an intercept copies it.
     In addition to a dense X, a fit takes ``n (32 + 16 K)`` bytes for n rows of K logits (1 for two
     classes), ``32 s^2`` bytes for a Hessian of side ``s = K (n_features + 1)``, 7 % of X for
-    samples of its rows and 12 MB of buffers. If s exceeds 3000, it takes ``n (32 + 48 K)`` bytes
+    samples of its rows and 12 MB of buffers. If s exceeds 3000, it takes ``n (32 + 24 K)`` bytes
     and, instead of the Hessian, ``8 s (n_features + 1)`` for a block of it for each class, at most
     0.5 GB, and ``160 s`` for pairs of steps.
 

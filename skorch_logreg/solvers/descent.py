@@ -68,10 +68,13 @@ def _are_accepted(point: Point, direction: Tensor, moved: Point, rounding: float
 def _search_line(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
-    """Search the line to ``moved``, the point of the full step; return the point and the step."""
+    """Search the line to ``moved``, the point of the full step; return the point and the step.
+
+    The logits of ``moved`` are overwritten.
+    """
     if point.logits.dtype is not objective.logits_dtype:
         point = objective.evaluate(point.params)
-    change = moved.logits - point.logits
+    change = moved.logits.sub_(point.logits)
     along = partial(objective.along, point, direction, change)
     step = line_search(along, inner(point.gradient, direction), point.value, objective.rounding)
     # 0 times an overflowed direction would be nan
@@ -106,7 +109,7 @@ def backtracked_step(
     enough = point.value - 1e-4 * promised
     if bool(ahead.value <= enough + objective.rounding * point.value.abs()):
         return ahead
-    change = ahead.logits - point.logits
+    change = ahead.logits.sub_(point.logits)
     step = backtrack(objective, point, direction, change)
     params = point.params + step[:, None, None] * direction
     logits = torch.addcmul(point.logits, change, step[:, None])

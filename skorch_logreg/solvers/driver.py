@@ -222,7 +222,7 @@ class _Loop:
             if _is_nearly_converged(run.before, reached, self._rule.tol):
                 break
             moved = solver.step(run.objective, run.state)
-            stuck = stuck_models(run, moved)
+            stuck = stuck_models(run.least_so_far, moved)
             if None in stuck or all(stuck):
                 break
             run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
@@ -232,7 +232,7 @@ class _Loop:
             moved = solver.init(exact, run.state.point.params, self._rule.tol)
         else:
             moved, n_steps = solver.step(exact, run.state), 1
-            if None in stuck_models(run, moved):
+            if None in stuck_models(run.least_so_far, moved):
                 moved = solver.init(exact, run.state.point.params, self._rule.tol)
         run = self._rule.after_step(replace(run, objective=exact), moved, run.stalls, n_steps)
         # values of low precision are no measure of exact ones
@@ -240,7 +240,7 @@ class _Loop:
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""
-        before = None
+        before = None  # stalls before the last step
         while True:
             run = self.run
             if self._rule.proof:
@@ -252,9 +252,7 @@ class _Loop:
                 # an unconfirmed decrement may have made the last step look like progress
                 stalls = run.stalls
                 if before is not None:
-                    stalls = count_stalls(
-                        before.stalls, stuck_models(before, state, self._rule.tol)
-                    )
+                    stalls = count_stalls(before, stuck_models(run.least, state, self._rule.tol))
                 self.run = run = self._rule.after_proof(replace(run, stalls=stalls), state)
             if run.n_iter == run.first:
                 self.run = run = self._rule.at_start(run)
@@ -267,10 +265,10 @@ class _Loop:
             if not run.models:
                 return
             moved = self._solver.step(run.objective, run.state)
-            stuck = stuck_models(run, moved, self._rule.tol)
+            stuck = stuck_models(run.least_so_far, moved, self._rule.tol)
             # after an overflow the previous point is the last valid one
             overflows = None in stuck
-            before = None if overflows else run
+            before = None if overflows else run.stalls
             state = run.state if overflows else moved
             self._keep(self._rule.after_step(run, state, count_stalls(run.stalls, stuck)))
 

@@ -75,6 +75,12 @@ class RunState:
     missed: tuple[float, ...]
     final_points: tuple[FinalPoint, ...] = ()
 
+    @property
+    def least_so_far(self) -> tuple[tuple[float, ...], ...]:
+        """`least` with the current state."""
+        now = self.state.point.value.tolist(), self.state.decrement.tolist()
+        return tuple(tuple(map(min, *ends)) for ends in zip(self.least, now, strict=True))
+
 
 @dataclass(frozen=True)
 class StoppingRule:
@@ -124,7 +130,6 @@ class StoppingRule:
         """Return a run with the state after a step, and what the step says about both."""
         state, missed = self._doubted(run, state)
         quiet = self._updated_quiet(run, state, missed)
-        now = run.state.point.value.tolist(), run.state.decrement.tolist()
         return replace(
             run,
             state=state,
@@ -132,7 +137,7 @@ class StoppingRule:
             missed=missed,
             stalls=stalls,
             n_iter=run.n_iter + n_steps,
-            least=tuple(tuple(map(min, *ends)) for ends in zip(run.least, now, strict=True)),
+            least=run.least_so_far,
         )
 
     def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:

@@ -119,7 +119,7 @@ def law(n, p, n_classes, X):
     n_logits = n_classes if n_classes > 2 else 1
     side = n_logits * (p + 1)
     factored = side <= 3000
-    rows = n * (32 + (16 if factored else 48) * n_logits)
+    rows = n * (32 + (16 if factored else 24) * n_logits)
     curvature = 32 * side**2 if factored else 8 * side * (p + 1) + 160 * side
     return 1.07 * X + rows + curvature + 12e6
 

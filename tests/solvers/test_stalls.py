@@ -6,6 +6,7 @@ import torch
 
 from skorch_logreg.objective import VALUE_ROUNDING
 from skorch_logreg.solvers.stalls import stuck_models
+from skorch_logreg.solvers.stopping import RunState
 
 
 def state(value, decrement):
@@ -16,14 +17,19 @@ def state(value, decrement):
 
 def test_rounding_that_goes_up_and_down_is_no_progress():
     up = 1 + 4 * VALUE_ROUNDING
-    run = SimpleNamespace(state=state(up, 1e-9), least=((1.0,), (1e-10,)))
-    assert stuck_models(run, state(1.0, 1e-10)) == [True]
-    assert stuck_models(run, state(1.0, 4e-11)) == [False]
-    assert stuck_models(run, state(1 - 4 * VALUE_ROUNDING, 1e-9)) == [False]
+    run = RunState(
+        *(None, state(up, 1e-9), (0,), (0,), 0, 0),
+        **{"least": ((1.0,), (1e-10,)), "before": (0.0,), "quiet": (None,), "missed": (0.0,)},
+    )
+    least = run.least_so_far
+    assert least == ((1.0,), (1e-10,))
+    assert stuck_models(least, state(1.0, 1e-10)) == [True]
+    assert stuck_models(least, state(1.0, 4e-11)) == [False]
+    assert stuck_models(least, state(1 - 4 * VALUE_ROUNDING, 1e-9)) == [False]
 
 
 def test_values_do_not_count_where_the_decrement_is_far_below_its_goal():
-    run = SimpleNamespace(state=state(1.0, 0.0), least=((1.0,), (0.0,)))
-    assert stuck_models(run, state(1 - 1e-11, 0.0), tol=1e-5) == [True]
-    assert stuck_models(run, state(1 - 1e-9, 0.0), tol=1e-5) == [False]
-    assert stuck_models(run, state(1 - 1e-11, 0.0)) == [False]
+    least = (1.0,), (0.0,)
+    assert stuck_models(least, state(1 - 1e-11, 0.0), tol=1e-5) == [True]
+    assert stuck_models(least, state(1 - 1e-9, 0.0), tol=1e-5) == [False]
+    assert stuck_models(least, state(1 - 1e-11, 0.0)) == [False]

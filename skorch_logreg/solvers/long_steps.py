@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import VALUE_ROUNDING, Objective, Point, inner
+from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
 from skorch_logreg.solvers.choose import FIRST_PASSES, PROOF_RATE, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 
@@ -78,7 +78,8 @@ def missed_ahead(
     plan = choose_curvature(objective.select(models)).last
     is_expensive = not plan.exact or plan.cost(1) > FIRST_PASSES
     # two steps cost less than to measure it again (300,000 x 50 and 20 classes at tol=1e-2)
-    if is_expensive and bool((decrement > (PROOF_RATE * tol) ** 2 * point.value).any()):
+    least = max((PROOF_RATE * tol) ** 2, ROUNDING_DISTANCE)
+    if is_expensive and bool((decrement > least * point.value).any()):
         return torch.where(far, point.value, missed)
     for some in models.split(plan.max_models()):
         part, at = objective.select(some), point.select(some)

@@ -61,7 +61,9 @@ def missed_ahead(
     a small decrement may hide that the minimum is far away.  The terms of these logits are at
     least 0, as if they were infinite; where a target between 0 and 1 makes them grow, all of the
     objective counts.  For changes below 1/2 the decrease is at most 1.3 decrements.  Without some
-    of the curvature the step is longer, so that it is measured again.
+    of the curvature the step is longer, so that it is measured again.  Where the Hessian for that
+    costs more than further steps, all of the objective counts until the decrement is small;
+    conjugate gradients then take the place of the Hessian.
 
     References
     ----------

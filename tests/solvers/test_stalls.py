@@ -18,8 +18,16 @@ def state(value, decrement):
 def test_rounding_that_goes_up_and_down_is_no_progress():
     up = 1 + 4 * VALUE_ROUNDING
     run = RunState(
-        *(None, state(up, 1e-9), (0,), (0,), 0, 0),
-        **{"least": ((1.0,), (1e-10,)), "before": (0.0,), "quiet": (None,), "missed": (0.0,)},
+        objective=None,
+        state=state(up, 1e-9),
+        models=(0,),
+        stalls=(0,),
+        first=0,
+        n_iter=0,
+        least=((1.0,), (1e-10,)),
+        before=(0.0,),
+        quiet=(None,),
+        missed=(0.0,),
     )
     least = run.least_so_far
     assert least == ((1.0,), (1e-10,))

@@ -4,6 +4,7 @@
 #include "logistic.h"
 
 #define MAX_CLASSES 2048 /* logits whose exponentials are held at a time */
+#define FEW_CLASSES 32   /* with fewer, loops over the classes of a row are too short for vectors */
 
 EXPORT int64_t multinomial_max_classes(void) { return MAX_CLASSES; }
 
@@ -16,12 +17,28 @@ typedef struct {
     int64_t weight_row, weight_model;
 } classes_t;
 
-/* Class and weight of one row for one model. Its exponentials are relative to the largest: that of
-   its own class, the sum of all others, and the distance of its logit from the largest. */
+/* Consecutive rows of all models, one after the other. Exponentials are relative to the largest of a
+   row: that of its own class, the sum of all others, and the distance of its logit from the largest.
+   Those of a row follow each other, or with few classes those of a class. */
 typedef struct {
-    int64_t own_class, model;
-    double weight, right, wrong, below;
-} row_t;
+    int64_t first, count, row, model, own_class[MAX_TILE], model_of[MAX_TILE];
+    double e[MAX_CLASSES], top[MAX_TILE], weight[MAX_TILE], loss[MAX_TILE];
+    double right[MAX_TILE], wrong[MAX_TILE], below[MAX_TILE];
+} tile_t;
+
+/* Run a statement for every entry of a tile, number `at` of its array, for class k of row i. */
+#define EACH_ENTRY(c, t, by_class, statement) \
+    for (int64_t a = 0; a < ((by_class) ? (c)->n_classes : (t)->count); a++) { \
+        int64_t inner = (by_class) ? (t)->count : (c)->n_classes; \
+        for (int64_t b = 0; b < inner; b++) { \
+            int64_t at = a * inner + b, i = (by_class) ? b : a, k = (by_class) ? a : b; \
+            (void)k; \
+            statement; \
+        } \
+    }
+
+/* Number of that entry in an array like the logits. */
+#define IN_ROWS(c, t) (((t)->first + i) * (c)->n_classes + k)
 
 /* An entry of an array of float32 or float64. */
 INNER double entry(const void *array, int64_t i, int is_single)
@@ -39,96 +56,140 @@ INNER void set(void *array, int64_t i, double value, int is_single)
         ((double *)array)[i] = value;
 }
 
-/* Turn logits (count, n_classes) of consecutive rows and models into exponentials relative to the
-   largest of each row, in place, with a zero for the row's own class. */
-INNER void exponentials(const classes_t *c, int64_t first, int64_t count, double *e, row_t *rows)
+/* Take the next rows; returns whether there are some. */
+INNER int next_tile(const classes_t *c, tile_t *t)
 {
-    int64_t n = c->n_classes, i, k;
-    for (i = 0; i < count; i++) {
-        double *own = e + i * n, top = own[0];
-        int64_t row = (first + i) / c->n_models, model = (first + i) % c->n_models;
-        int64_t y = c->class_of[row * c->class_row + model * c->class_model];
+    int64_t size = c->n_rows * c->n_models, most = smaller(MAX_CLASSES / c->n_classes, MAX_TILE);
+    t->first += t->count;
+    t->count = smaller(most, size - t->first);
+    for (int64_t i = 0; i < t->count; i++) {
+        t->own_class[i] = c->class_of[t->row * c->class_row + t->model * c->class_model];
+        t->model_of[i] = t->model;
+        t->weight[i] = c->weight[t->row * c->weight_row + t->model * c->weight_model];
+        if (++t->model == c->n_models) {
+            t->model = 0;
+            t->row++;
+        }
+    }
+    return t->count > 0;
+}
+
+/* Number in the tile of the entry of a row's own class. */
+INNER int64_t own_entry(const classes_t *c, const tile_t *t, int64_t i, int by_class)
+{
+    return by_class ? t->own_class[i] * t->count + i : i * c->n_classes + t->own_class[i];
+}
+
+/* The integer n with 1 <= x / 2^n < 2, of a normal number x > 0. */
+INNER double exponent(double x)
+{
+    uint64_t bits;
+    double n;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits >> 52) | 0x4330000000000000u; /* of n + 1023 above 2^52, whose last bit is 1 */
+    memcpy(&n, &bits, sizeof n);
+    return n - 4503599627371519.0;
+}
+
+/* Sum an array like that of a tile over the classes of each row. */
+INNER void row_sums(const classes_t *c, const tile_t *t, int by_class, const double *terms,
+    double *sums)
+{
+    int64_t n = c->n_classes, count = t->count, i, k;
+    for (i = 0; i < count; i++)
+        sums[i] = by_class ? terms[i] : sum_of(n, terms + i * n);
+    if (by_class)
         for (k = 1; k < n; k++)
-            top = own[k] > top ? own[k] : top;
-        rows[i].own_class = y;
-        rows[i].model = model;
-        rows[i].weight = c->weight[row * c->weight_row + model * c->weight_model];
-        rows[i].below = top - own[y];
-        for (k = 0; k < n; k++)
-            own[k] = top - own[k];
-    }
 #pragma omp simd
-    for (i = 0; i < count * n; i++)
-        e[i] = exp_minus(e[i]);
+            for (i = 0; i < count; i++)
+                sums[i] += terms[k * count + i];
+}
+
+/* Turn the logits of a tile into exponentials relative to the largest of each row, in place, with a
+   zero for the row's own class. */
+INNER void exponentials(const classes_t *c, tile_t *t, int by_class)
+{
+    int64_t n = c->n_classes, count = t->count, i, k;
+    double *e = t->e;
     for (i = 0; i < count; i++) {
-        double *own = e + i * n;
-        rows[i].right = own[rows[i].own_class];
-        own[rows[i].own_class] = 0.0;
-        rows[i].wrong = sum_of(n, own);
+        double top = t->below[i] = e[own_entry(c, t, i, by_class)];
+        if (!by_class) {
+#pragma omp simd reduction(max : top)
+            for (k = 0; k < n; k++)
+                top = e[i * n + k] > top ? e[i * n + k] : top;
+        }
+        t->top[i] = top;
+    }
+    if (by_class)
+        for (k = 0; k < n; k++)
+#pragma omp simd
+            for (i = 0; i < count; i++)
+                t->top[i] = e[k * count + i] > t->top[i] ? e[k * count + i] : t->top[i];
+    EACH_ENTRY(c, t, by_class, e[at] = t->top[i] - e[at])
+#pragma omp simd
+    for (k = 0; k < count * n; k++)
+        e[k] = exp_minus(e[k]);
+    for (i = 0; i < count; i++) {
+        int64_t own = own_entry(c, t, i, by_class);
+        t->below[i] = t->top[i] - t->below[i];
+        t->right[i] = e[own];
+        e[own] = 0.0;
+    }
+    row_sums(c, t, by_class, e, t->wrong);
+#pragma omp simd
+    for (i = 0; i < count; i++) { /* log(1 + wrong / right), or the sum of two logarithms */
+        double total = t->right[i] + t->wrong[i], n = exponent(total);
+        double far = t->below[i] + n * 0.69314718055994531, f = total * power_of_two(-n) - 1.0;
+        int is_near = t->wrong[i] < t->right[i];
+        t->loss[i] = (is_near ? 0.0 : far) + log_one_plus(is_near ? t->wrong[i] / t->right[i] : f);
     }
 }
 
-INNER double loss_of(const row_t *row)
+INNER void models(const classes_t *c, int is_single, int by_class, const void *logits,
+    double *sums, void *residual)
 {
-    double right = row->right, wrong = row->wrong;
-    return wrong < right ? log_one_plus(wrong / right) : log(right + wrong) + row->below;
-}
-
-INNER void models(const classes_t *c, int is_single, const void *logits, double *sums,
-    void *residual)
-{
-    double e[MAX_CLASSES];
-    row_t rows[MAX_CLASSES];
-    int64_t n = c->n_classes, size = c->n_rows * c->n_models, step = MAX_CLASSES / n, first, i, k;
-    for (first = 0; first < size; first += step) {
-        int64_t count = smaller(step, size - first), start = first * n;
-        for (k = 0; k < count * n; k++)
-            e[k] = entry(logits, start + k, is_single);
-        exponentials(c, first, count, e, rows);
-        for (i = 0; i < count; i++) {
-            row_t *row = rows + i;
-            double scale = row->weight / (row->right + row->wrong);
-            e[i * n + row->own_class] = -row->wrong;
-            for (k = 0; k < n; k++)
-                set(residual, start + i * n + k, scale * e[i * n + k], is_single);
-            add_exactly(sums + row->model, sums + c->n_models + row->model,
-                row->weight * loss_of(row));
+    tile_t t = {0};
+    double scale[MAX_TILE];
+    while (next_tile(c, &t)) {
+        EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single))
+        exponentials(c, &t, by_class);
+        for (int64_t i = 0; i < t.count; i++) {
+            double *sum = sums + t.model_of[i];
+            t.e[own_entry(c, &t, i, by_class)] = -t.wrong[i];
+            scale[i] = t.weight[i] / (t.right[i] + t.wrong[i]);
+            add_exactly(sum, sum + c->n_models, t.weight[i] * t.loss[i]);
         }
+        EACH_ENTRY(c, &t, by_class, set(residual, IN_ROWS(c, &t), scale[i] * t.e[at], is_single))
     }
 }
 
-INNER void along(const classes_t *c, int is_single, const void *logits, const void *change,
-    const double *steps, double *sums)
+INNER void along(const classes_t *c, int is_single, int by_class, const void *logits,
+    const void *change, const double *steps, double *sums)
 {
-    double e[MAX_CLASSES];
-    row_t rows[MAX_CLASSES];
-    int64_t n = c->n_classes, size = c->n_rows * c->n_models, step = MAX_CLASSES / n, first, i, k;
-    for (first = 0; first < size; first += step) {
-        int64_t count = smaller(step, size - first), start = first * n;
-        for (i = 0; i < count; i++) {
-            double t = steps[(first + i) % c->n_models];
-            for (k = i * n; k < (i + 1) * n; k++)
-                e[k] = entry(logits, start + k, is_single) + t * entry(change, start + k, is_single);
-        }
-        exponentials(c, first, count, e, rows);
-        for (i = 0; i < count; i++) {
-            row_t *row = rows + i;
-            double *own = e + i * n, total = row->right + row->wrong, shift = 0.0, spread;
-            double at = entry(change, start + i * n + row->own_class, is_single);
-#pragma omp simd reduction(+ : shift)
-            for (k = 0; k < n; k++)
-                shift += own[k] * (entry(change, start + i * n + k, is_single) - at);
-            shift /= total; /* the mean change relative to that of the own class */
-            spread = row->right * shift * shift;
-#pragma omp simd reduction(+ : spread)
-            for (k = 0; k < n; k++) {
-                double left = entry(change, start + i * n + k, is_single) - at - shift;
-                spread += own[k] * left * left;
-            }
-            double terms[3] = {loss_of(row), shift, spread / total};
+    tile_t t = {0};
+    double terms[MAX_CLASSES], own[MAX_TILE], shift[MAX_TILE], spread[MAX_TILE];
+    int64_t n = c->n_classes, i, k;
+    while (next_tile(c, &t)) {
+        EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single)
+            + steps[t.model_of[i]] * entry(change, IN_ROWS(c, &t), is_single))
+        exponentials(c, &t, by_class);
+        for (i = 0; i < t.count; i++)
+            own[i] = entry(change, (t.first + i) * n + t.own_class[i], is_single);
+        EACH_ENTRY(c, &t, by_class,
+            terms[at] = t.e[at] * (entry(change, IN_ROWS(c, &t), is_single) - own[i]))
+        row_sums(c, &t, by_class, terms, shift);
+        for (i = 0; i < t.count; i++)
+            shift[i] /= t.right[i] + t.wrong[i]; /* the mean change less that of the own class */
+        EACH_ENTRY(c, &t, by_class,
+            double left = entry(change, IN_ROWS(c, &t), is_single) - own[i] - shift[i];
+            terms[at] = t.e[at] * left * left)
+        row_sums(c, &t, by_class, terms, spread);
+        for (i = 0; i < t.count; i++) {
+            double curvature = t.right[i] * shift[i] * shift[i] + spread[i];
+            double found[3] = {t.loss[i], shift[i], curvature / (t.right[i] + t.wrong[i])};
             for (k = 0; k < 3; k++) {
-                double *sum = sums + 2 * k * c->n_models + row->model;
-                add_exactly(sum, sum + c->n_models, row->weight * terms[k]);
+                double *sum = sums + 2 * k * c->n_models + t.model_of[i];
+                add_exactly(sum, sum + c->n_models, t.weight[i] * found[k]);
             }
         }
     }
@@ -143,10 +204,14 @@ EXPORT CLONES void multinomial_models(const void *logits, int is_single, int64_t
 {
     classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
         weight_model};
-    if (is_single)
-        models(&c, 1, logits, sums, residual);
+    if (n_classes < FEW_CLASSES && is_single)
+        models(&c, 1, 1, logits, sums, residual);
+    else if (n_classes < FEW_CLASSES)
+        models(&c, 0, 1, logits, sums, residual);
+    else if (is_single)
+        models(&c, 1, 0, logits, sums, residual);
     else
-        models(&c, 0, logits, sums, residual);
+        models(&c, 0, 0, logits, sums, residual);
     add_rest(1, n_models, sums);
 }
 
@@ -160,10 +225,14 @@ EXPORT CLONES void multinomial_along(const void *logits, int is_single, int64_t 
 {
     classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
         weight_model};
-    if (is_single)
-        along(&c, 1, logits, change, steps, sums);
+    if (n_classes < FEW_CLASSES && is_single)
+        along(&c, 1, 1, logits, change, steps, sums);
+    else if (n_classes < FEW_CLASSES)
+        along(&c, 0, 1, logits, change, steps, sums);
+    else if (is_single)
+        along(&c, 1, 0, logits, change, steps, sums);
     else
-        along(&c, 0, logits, change, steps, sums);
+        along(&c, 0, 0, logits, change, steps, sums);
     add_rest(3, n_models, sums);
 }
 

@@ -17,7 +17,7 @@ from skorch_logreg.objective.point import Point
 _EPS = torch.finfo(torch.float64).eps
 _SUM_ROUNDING = 128 * _EPS  # sum of residuals relative to the objective that is rounding error
 # longest step of the intercepts for which the rows' share is bounded without a pass
-_MAX_NEARBY_STEP_LOGITS = 1e-3
+_MAX_NEARBY_STEP_LOGITS = 0.1
 _MIN_REG_STRENGTH = torch.finfo(torch.float64).tiny ** 0.5  # so that its inverse is finite, squared
 
 
@@ -83,7 +83,8 @@ def duality_gap_nearby(objective: Objective, point: Point) -> Tensor | None:
     gradient, step = feasible_gradient(objective, point)
     if not bool((step.abs() <= _MAX_NEARBY_STEP_LOGITS).all()):
         return None
-    rows = (point.gradient[..., -1] * step).sum(dim=-1) * ((1 + _MAX_NEARBY_STEP_LOGITS) / 2)
+    length = step.abs().amax(dim=-1)
+    rows = (point.gradient[..., -1] * step).sum(dim=-1) * (1 + length) / 2
     features, _ = penalty_gap(objective, replace(point, gradient=gradient))
     held = objective.penalty.coercive(objective.reg_strength)
     return torch.where(held, features + rows, torch.inf)

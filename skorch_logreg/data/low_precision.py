@@ -71,24 +71,26 @@ def bfloat16_gram(fill: Fill, n_columns: int, weight: Tensor, rank_one: Tensor) 
 def bfloat16_grams(fill: Fill, n_columns: int, weight: Tensor) -> Tensor:
     """Sum ``weight_k [z 1]'[z 1]`` over rows for every column of weights; see `Block`.
 
-    Rows are multiplied where their weight is not zero, and formed once for all columns of weights
-    unless that takes more than forming the multiplied ones of each.
+    Rows are multiplied where their weight is not zero: if that is a small part, those of each
+    column of weights are formed apart, else all are formed once.
     """
     n_rows, n_grams = weight.shape
     side = n_columns + 1
-    roots = weight.T.sqrt().float()
-    total = roots.new_zeros(n_grams, side, side)
     step = min(FACTOR_ROWS, n_rows)
-    design = total.new_ones(step, side)
-    factor = total.new_empty(step, side, dtype=low_precision_dtype(weight.device, side))
-    each = [own.nonzero()[:, 0] for own in roots]
-    if sum(map(len, each)) < n_rows:
-        for gram, own, chosen in zip(total, roots, each, strict=True):
+    design = torch.ones(step, side, dtype=torch.float32, device=weight.device)
+    factor = torch.empty_like(design, dtype=low_precision_dtype(weight.device, side))
+    total = design.new_zeros(n_grams, side, side)
+    weights = weight.T.contiguous()
+    each = [own.nonzero()[:, 0] for own in weights]
+    if 4 * sum(map(len, each)) < weight.numel():  # as formed rows are picked and copied as well
+        for gram, own, chosen in zip(total, weights, each, strict=True):
             for some in chosen.split(step):
                 z = design[: len(some)]
                 fill(some, z[:, :-1])
-                add_gram(gram, torch.mul(z, own[some, None], out=factor[: len(some)]))
+                root = own[some, None].sqrt().float()
+                add_gram(gram, torch.mul(z, root, out=factor[: len(some)]))
         return total
+    roots = weights.sqrt().float()
     for rows in pieces(0, n_rows, step):
         z = design[: rows.stop - rows.start]
         fill(rows, z[:, :-1])

@@ -129,7 +129,7 @@ class DenseRows(InMemory):
         data = super().standardised(center, scale, targets, n_logits)
         if self.is_small:
             data.design = center.new_ones(len(self.X), self.n_features + 1)
-            data._fill(slice(None), data.design[:, :-1])
+            data.fill(slice(None), data.design[:, :-1])
         return data
 
     def _in_float32(self) -> dict[str, Any]:
@@ -138,14 +138,14 @@ class DenseRows(InMemory):
             return {}
         X = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
         for rows in pieces(0, self.n_samples, self.rows_per_block):
-            self._fill(rows, X[rows])
+            self.fill(rows, X[rows])
         return {
             "X": X,
             "center": torch.zeros_like(self.center),
             "scale": torch.ones_like(self.scale),
         }
 
-    def _fill(self, rows: slice, out: Tensor) -> None:
+    def fill(self, rows: slice | Tensor, out: Tensor) -> None:
         """Write rows in their units into an array."""
         torch.mul(self.X[rows] - self.center, self.scale.reciprocal(), out=out)
 

@@ -1,13 +1,12 @@
 """Initial parameters of many classes, from stochastic gradients on batches of rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.shared import joint_basis
-from skorch_logreg.data.dense import DenseRows
+from skorch_logreg.data.dense import DenseRows, SmallBlock
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.solvers.choose import ROWS_PER_COEF
@@ -59,21 +58,27 @@ def _adam(objective: Objective, start: Tensor, basis: Tensor, scale: Tensor) -> 
     """
     data, params, values = objective.data, start.clone(), []
     assert isinstance(data, DenseRows)
-    total = data.weight.sum(dim=0)[:, None, None].float()
-    mean = square = torch.zeros_like(params, dtype=torch.float32)
+    total = data.weight.sum(dim=0)
+    # the intercepts are coordinates of their own
+    basis = torch.block_diag(basis, basis.new_ones(1, 1))
+    scale = torch.cat([scale, torch.ones_like(scale[..., :1])], dim=-1)
+    gradient_scale = scale / total[:, None, None].float()
+    mean, square = params.new_zeros(2, *params.shape, dtype=torch.float32)
+    design = basis.new_ones(_BATCH_ROWS, data.n_features + 1)
     batches = [*_batches(data)]
-    rate = -_RATE * data.n_features**-0.5
     for i, rows in enumerate(batches):
-        point = replace(objective, data=data.at_rows(rows)).evaluate(params)
+        data.fill(rows, design[:, :-1])
+        weight = data.weight[rows]
+        weight = weight * (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
+        point = objective.evaluate_block(params, SmallBlock(design, data.targets[rows], weight))
         values.append(point.value)
-        gradient = point.gradient.float() / total
-        gradient[..., :-1] = (gradient[..., :-1] @ basis) * scale
-        mean = mean.lerp(gradient, 1 - _BETAS[0])
-        square = square.lerp(gradient.square(), 1 - _BETAS[1])
+        gradient = (point.gradient.float() @ basis).mul_(gradient_scale)
+        mean.lerp_(gradient, 1 - _BETAS[0])
+        square.lerp_(gradient.square_(), 1 - _BETAS[1])
         root = (square / (1 - _BETAS[1] ** (i + 1))).sqrt_().add_(1e-8)
-        step = mean / root * (rate * (1 - i / len(batches)) / (1 - _BETAS[0] ** (i + 1)))
-        step[..., :-1] = (step[..., :-1] * scale) @ basis.T
-        params += step
+        rate = _RATE * data.n_features**-0.5 * (1 - i / len(batches))
+        step = (mean / root).mul_(scale * (rate / (1 - _BETAS[0] ** (i + 1))))
+        params -= step @ basis.T
     decreased = torch.stack(values[-_MIN_BATCHES:]).mean(dim=0) < values[0]
     # steps of class blocks leave the mean over classes as it is
     params[..., :-1] = objective.penalty.balanced(params[..., :-1], objective.reg_strength)

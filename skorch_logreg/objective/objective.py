@@ -164,6 +164,11 @@ class Objective:
         constant = () if self.offset is None else (self.offset,)
         return self._point(params, logits, self.data.reduce(kernel, logits, *constant))
 
+    def evaluate_block(self, params: Tensor, block: Block) -> Point:
+        """Compute value and gradient over the rows of a block; no nuisance parameters, no offset."""
+        logits = block.matmul(params)
+        return self._point(params, logits, self._loss_terms(block, logits))
+
     def move(self, point: Point, direction: Tensor, last: bool = False) -> Point:
         """Evaluate the point after a full step in one pass over X.
 

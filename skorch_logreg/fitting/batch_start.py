@@ -14,7 +14,7 @@ from skorch_logreg.solvers.choose import ROWS_PER_COEF
 # benchmarks.curves embeddings takes half of the time with these, and up to a third more than that
 # with twice as many steps or twice the rate
 _BATCH_ROWS = 256
-_MAX_STEPS, _MAX_EPOCHS = 300, 4
+_MAX_STEPS, _MAX_EPOCHS = 200, 4
 _RATE = 0.3  # norm of the first step of a class, in the coordinates of `_adam`
 _BETAS = 0.9, 0.999  # decay rates of the means of gradients and of their squares
 # benchmarks.curves relu, with 7, gains nothing; as many of the last are compared with the start

@@ -160,7 +160,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     for ordered classes, so they are used only if they cost much less.  The last resort is a
     diagonal, with the means of sparse columns.
     """
-    _, n_outputs, side = objective.shape
+    m, n_outputs, side = objective.shape
     n = objective.data.n_samples
     choices = []
     if n_outputs * side <= MAX_SIDE:
@@ -180,7 +180,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             begins = easy and joint.cost(1) > _JOINT_PASSES
             return _diagonal(joint) if begins else joint
     is_wide = exact is not None and n < side
-    if n_outputs > 1 and not is_wide and n_outputs * side**2 <= MAX_STORED_NUMBERS:
+    if n_outputs > 1 and (m == 1 or not is_wide) and n_outputs * side**2 <= MAX_STORED_NUMBERS:
         blocks = _class_blocks(objective)
         least = max(SAVING * blocks.cost(1), FIRST_PASSES)
         if joint is None or joint.cost(1) > least:

@@ -1,7 +1,7 @@
 """Hessian blocks of each class over all columns."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,9 +30,9 @@ class ClassBlocks(Curvature):
     that a sample drawn by weight stands for all of them.
     """
 
-    factor: Tensor
-    scale: Tensor
-    ridge: Tensor  # diagonal of the penalty's Hessian
+    factor: Tensor  # lower triangles (m, K, q, q); strictly above are the blocks without a penalty
+    scale: Tensor  # (m, K, q)
+    diagonal: Tensor  # of the blocks, (m, K, q)
 
     @classmethod
     def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "ClassBlocks":
@@ -64,40 +64,37 @@ class ClassBlocks(Curvature):
         map_blocks(fill, [*pieces(0, len(blocks), -(-len(blocks) // n_parts))])
         if not objective.fit_intercept:
             drop_intercept(blocks)
-        ridge = penalty_diagonal(objective, point.params)
-        return cls._factored(blocks, ridge, ridge)
+        for block in blocks:
+            block.copy_(block.tril().mT)
+        blocks = blocks.unflatten(0, objective.shape[:2])
+        return cls._factored(objective, point, blocks, blocks.diagonal(dim1=-2, dim2=-1).clone())
 
     @classmethod
-    def _factored(cls, blocks: Tensor, change: Tensor, ridge: Tensor) -> "ClassBlocks":
-        """Factor blocks after a change of their diagonals, one by one in their own memory."""
-        blocks.diagonal(dim1=-2, dim2=-1).add_(change.flatten(0, 1))
+    def _factored(
+        cls, objective: Objective, point: Point, blocks: Tensor, diagonal: Tensor
+    ) -> "ClassBlocks":
+        """Factor blocks of given diagonals, one by one, below those in the same memory."""
         damping = low_precision_damping(blocks.device, blocks.shape[-1])
-        scale = blocks.new_empty(blocks.shape[:2])
-        for k in range(len(blocks)):
-            (blocks[k],), (scale[k],) = scaled_cholesky(blocks[k : k + 1], damping)
-        return cls(blocks, scale, ridge)
+        scale = torch.empty_like(diagonal)
+        whole = (diagonal + penalty_diagonal(objective, point.params)).flatten(0, 1)
+        each = zip(blocks.flatten(0, 1), whole, scale.flatten(0, 1), strict=True)
+        for block, own, unit in each:
+            lower = block.mT.tril(-1)
+            lower.diagonal().copy_(own)
+            (factor,), (found,) = scaled_cholesky(lower[None], damping)
+            block.triu_(1).add_(factor)
+            unit.copy_(found)
+        return cls(blocks, scale, diagonal)
 
     def at_strength(self, objective: Objective, point: Point) -> "ClassBlocks":
         """Return the blocks of the same rows with the penalty of another objective."""
-        blocks = torch.empty_like(self.factor)
-        for block, factor, scale in zip(blocks, self.factor, self.scale, strict=True):
-            root = factor / scale[:, None]
-            torch.mm(root, root.T, out=block)
-        ridge = penalty_diagonal(objective, point.params)
-        return self._factored(blocks, ridge - self.ridge, ridge)
+        return self._factored(objective, point, self.factor.clone(), self.diagonal)
 
     def solve(self, gradient: Tensor) -> Tensor:
-        flat = gradient.flatten(0, 1)[..., None]
-        out = solve_scaled(self.factor, self.scale, flat).view_as(gradient)
+        factor, scale = self.factor.flatten(0, 1), self.scale.flatten(0, 1)
+        out = solve_scaled(factor, scale, gradient.flatten(0, 1)[..., None]).view_as(gradient)
         # separate blocks violate the zero sum over classes
         return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
-
-    def select(self, models: Tensor) -> "ClassBlocks":
-        n_outputs = self.ridge.shape[1]
-        rows = (models[:, None] * n_outputs + torch.arange(n_outputs, device=models.device)).ravel()
-        return replace(
-            self, factor=self.factor[rows], scale=self.scale[rows], ridge=self.ridge[models]
-        )
 
 
 def _weights(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ from skorch_logreg.data.tensors import (
     float_dtype,
     gather_columns,
     gather_in_threads,
+    multiply_rows,
     pieces,
 )
 from skorch_logreg.data.threads import thread_count
@@ -215,17 +216,13 @@ class DenseBlock(CompiledPasses, FormedRows):
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
         slope = params[..., :-1] / self._scale
         shift = params[..., -1] - slope @ self._remaining_center
-        flat = slope.reshape(-1, slope.shape[-1]).T
         if out is None:
             dtype = self._X.dtype if self._workspace is None else self._workspace.dtype
-            out = flat.new_empty(len(self._X), *shift.shape, dtype=dtype)
+            out = slope.new_empty(len(self._X), *shift.shape, dtype=dtype)
         logits = out.view(len(out), -1)
-        flat, constant = flat.to(out.dtype), shift.reshape(-1).to(out.dtype)
+        flat, constant = slope.flatten(0, 1).to(out.dtype), shift.flatten().to(out.dtype)
         for rows, values in self._pieces():
-            if flat.shape[1] > 1:
-                torch.addmm(constant, values, flat, out=logits[rows])
-            else:
-                torch.mm(values, flat, out=logits[rows]).add_(constant)
+            multiply_rows(values, flat, constant, logits[rows], in_cache=values is not self._X)
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:

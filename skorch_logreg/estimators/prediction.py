@@ -13,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skorch_logreg.data.tensors import BLOCK_ELEMENTS, float_dtype
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, float_dtype, multiply_rows
 from skorch_logreg.data.threads import map_blocks
 from skorch_logreg.inputs.arrays import (
     FLOATS,
@@ -281,19 +281,20 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         coef, intercept = (part.to(X.device, dtype) for part in (coef, intercept))
     converts, on_cpu = X.dtype != coef.dtype, X.device.type == "cpu"
 
-    def product(rows: Tensor) -> Tensor:
+    logits = coef.new_empty(X.shape[0], coef.shape[0])
+
+    def product(rows: Tensor, out: Tensor) -> Tensor:
         with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread
-            return nn.functional.linear(rows.to(coef.dtype), coef, intercept)
+            return multiply_rows(rows.to(coef.dtype), coef, intercept, out)
 
     if X.numel() <= BLOCK_ELEMENTS or not (on_cpu or converts):
-        return product(X)
+        return product(X, logits)
     # threads take blocks, because some BLAS use one thread for a product with one column
-    logits = coef.new_empty(X.shape[0], coef.shape[0])
     # a block has a power of two rows, because a product may round its last rows differently
     step = 1 << max((BLOCK_ELEMENTS // X.shape[1]).bit_length() - 1, 0)
 
     def part(start: int) -> None:
-        logits[start : start + step] = product(X[start : start + step])
+        product(X[start : start + step], logits[start : start + step])
 
     blocks = range(0, X.shape[0], step)
     if on_cpu:

@@ -165,7 +165,7 @@ class Objective:
         return self._point(params, logits, self.data.reduce(kernel, logits, *constant))
 
     def evaluate_block(self, params: Tensor, block: Block) -> Point:
-        """Compute value and gradient over the rows of a block; no nuisance parameters, no offset."""
+        """Compute value and gradient over the rows of a block, without nuisance and offset."""
         logits = block.matmul(params)
         return self._point(params, logits, self._loss_terms(block, logits))
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective
+from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point
+from skorch_logreg.solvers.choose import PROOF_RATE
+from skorch_logreg.solvers.long_steps import loss_after_long_step
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.stalls import count_stalls, stuck_models
@@ -214,13 +216,16 @@ class _Loop:
         run, solver = self.run, self._solver
         if not run.objective.is_low_precision:
             return
+        previous: Point | None = None
         while True:
             reached = optimality(run.state)
             self._call_back(run, reached)
             if self._stopped or run.n_iter >= self._rule.max_iter - 1:
                 break
-            if _is_nearly_converged(run.before, reached, self._rule.tol):
+            near = _is_nearly_converged(run.before, reached, self._rule.tol)
+            if near and not self._is_doubted(run, reached, previous):
                 break
+            previous = run.state.point
             moved = solver.step(run.objective, run.state)
             stuck = stuck_models(run.least_so_far, moved)
             if None in stuck or all(stuck):
@@ -237,6 +242,13 @@ class _Loop:
         run = self._rule.after_step(replace(run, objective=exact), moved, run.stalls, n_steps)
         # values of low precision are no measure of exact ones
         self._keep(replace(run, least=_none_yet(len(run.models))))
+
+    def _is_doubted(self, run: RunState, reached: list[float], previous: Point | None) -> bool:
+        """Return True if exact products would have to go on after a long step, at a loose `tol`."""
+        tight = max(PROOF_RATE * self._rule.tol, LOW_PRECISION_ROUNDING**0.5)
+        if previous is None or not self._rule.proof or max(reached) <= tight:
+            return False
+        return bool(loss_after_long_step(run.objective, previous, run.state.point).any())
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import CheckpointWriter
-from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point
+from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective
 from skorch_logreg.solvers.choose import PROOF_RATE
 from skorch_logreg.solvers.long_steps import loss_after_long_step
 from skorch_logreg.solvers.outcome import FinalPoint, Outcome, Status
@@ -216,21 +216,21 @@ class _Loop:
         run, solver = self.run, self._solver
         if not run.objective.is_low_precision:
             return
-        previous: Point | None = None
         while True:
             reached = optimality(run.state)
             self._call_back(run, reached)
             if self._stopped or run.n_iter >= self._rule.max_iter - 1:
                 break
             near = _is_nearly_converged(run.before, reached, self._rule.tol)
-            if near and not self._is_doubted(run, reached, previous):
+            if near and not any(run.missed):
                 break
-            previous = run.state.point
             moved = solver.step(run.objective, run.state)
             stuck = stuck_models(run.least_so_far, moved)
             if None in stuck or all(stuck):
                 break
-            run = replace(run, state=moved, n_iter=run.n_iter + 1, before=tuple(reached))
+            missed = self._missed_by_long_step(run, moved)
+            n_iter, before = run.n_iter + 1, tuple(reached)
+            run = replace(run, state=moved, n_iter=n_iter, before=before, missed=missed)
             self._keep(run)
         exact, n_steps = run.objective.exact, 0
         if self._stopped or run.n_iter >= self._rule.max_iter:
@@ -243,12 +243,18 @@ class _Loop:
         # values of low precision are no measure of exact ones
         self._keep(replace(run, least=_none_yet(len(run.models))))
 
-    def _is_doubted(self, run: RunState, reached: list[float], previous: Point | None) -> bool:
-        """Return True if exact products would have to go on after a long step, at a loose `tol`."""
+    def _missed_by_long_step(self, run: RunState, moved: Any) -> tuple[float, ...]:
+        """Return what decrements may miss after a step with products of low precision.
+
+        At a loose `tol` exact products would have to go on after a long step.
+        """
         tight = max(PROOF_RATE * self._rule.tol, LOW_PRECISION_ROUNDING**0.5)
-        if previous is None or not self._rule.proof or max(reached) <= tight:
-            return False
-        return bool(loss_after_long_step(run.objective, previous, run.state.point).any())
+        before, reached = tuple(optimality(run.state)), optimality(moved)
+        near = _is_nearly_converged(before, reached, self._rule.tol)
+        if not (near and self._rule.proof) or max(reached) <= tight:
+            return (0.0,) * len(reached)
+        left = loss_after_long_step(run.objective, run.state.point, moved.point)
+        return tuple(left.tolist())
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""

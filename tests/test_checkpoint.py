@@ -235,8 +235,8 @@ def rewritten(path, **changes):
 
 
 def test_a_newer_format_is_refused(path):
-    rewritten(path, format=6)
-    refused(path, "has format 6, and this version of the package reads format 5")
+    rewritten(path, format=7)
+    refused(path, "has format 7, and this version of the package reads format 6")
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ class _Loop:
     def _missed_by_long_step(self, run: RunState, moved: Any) -> tuple[float, ...]:
         """Return what decrements may miss after a step with products of low precision.
 
-        At a loose `tol` exact products would have to go on after a long step.
+        At a loose `tol` steps with exact products would have to follow a long step.
         """
         tight = max(PROOF_RATE * self._rule.tol, LOW_PRECISION_ROUNDING**0.5)
         before, reached = tuple(optimality(run.state)), optimality(moved)

@@ -246,15 +246,18 @@ class _Loop:
     def _missed_by_long_step(self, run: RunState, moved: Any) -> tuple[float, ...]:
         """Return what decrements may miss after a step with products of low precision.
 
-        At a loose `tol` steps with exact products would have to follow a long step.
+        At a loose `tol` steps with exact products would have to follow a long step.  Zeros where
+        that holds for less than half of the models.
         """
-        tight = max(PROOF_RATE * self._rule.tol, LOW_PRECISION_ROUNDING**0.5)
-        before, reached = tuple(optimality(run.state)), optimality(moved)
-        near = _is_nearly_converged(before, reached, self._rule.tol)
-        if not (near and self._rule.proof) or max(reached) <= tight:
-            return (0.0,) * len(reached)
+        least, tol, reached = LOW_PRECISION_ROUNDING**0.5, self._rule.tol, optimality(moved)
+        near = _is_nearly_converged(tuple(optimality(run.state)), reached, tol)
+        open_ = [r > max(PROOF_RATE * tol, least) for r in reached]
+        none = (0.0,) * len(reached)
+        if not (near and self._rule.proof and tol > least) or 2 * sum(open_) < len(open_):
+            return none
         left = loss_after_long_step(run.objective, run.state.point, moved.point)
-        return tuple(left.tolist())
+        left = left.where(left.new_tensor(open_, dtype=torch.bool), 0.0)
+        return tuple(left.tolist()) if 2 * int((left > 0).sum()) >= len(left) else none
 
     def finish(self) -> None:
         """Iterate with exact products until every model has stopped."""

@@ -188,12 +188,7 @@ class InMemory(Data):
         return self._samples[n_rows]
 
     def _sample(self, n_rows: int) -> Self:
-        part = self.at_rows(self.sampled(n_rows))
-        part.origin = None if self.origin is None else self.origin.sample(n_rows)
-        return part
-
-    def at_rows(self, rows: slice | Tensor) -> Self:
-        """Return some rows, their weights scaled to the total of all; products keep their type."""
+        rows = self.sampled(n_rows)
         weight = self.weight[rows]
         factor = self.weight.sum(dim=0) / weight.sum(dim=0)
         part = replace(
@@ -201,7 +196,7 @@ class InMemory(Data):
             X=self.X[rows],
             targets=self.targets[rows],
             weight=weight * factor.nan_to_num(1.0, 1.0),
-            origin=None,
+            origin=None if self.origin is None else self.origin.sample(n_rows),
             block_rows=None,
             reads=[0],
         )

@@ -86,7 +86,7 @@ INNER double exponent(double x)
     uint64_t bits;
     double n;
     memcpy(&bits, &x, sizeof bits);
-    bits = (bits >> 52) | 0x4330000000000000u; /* of n + 1023 above 2^52, whose last bit is 1 */
+    bits = (bits >> 52) | 0x4330000000000000u; /* those of 2^52 + n + 1023 */
     memcpy(&n, &bits, sizeof n);
     return n - 4503599627371519.0;
 }

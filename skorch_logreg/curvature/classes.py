@@ -1,7 +1,9 @@
 """Hessian blocks of each class over all columns."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -14,9 +16,9 @@ from skorch_logreg.curvature.cholesky import (
 )
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block, InMemory
-from skorch_logreg.data.tensors import pieces
+from skorch_logreg.data.tensors import PIECE_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.objective import Objective, Point, penalty_diagonal
+from skorch_logreg.objective import Objective, Point, penalty_diagonal, total_curvature
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 are the most evenly spread ones
 
@@ -40,28 +42,28 @@ class ClassBlocks(Curvature):
 
         Each is the sum over at most about ``n_rows`` rows; None means all rows.
         """
-        data = objective.data.exact
-        weight, total = _weights(objective, point)
-        least = None if n_rows is None else total.reshape(-1, 1) / n_rows
-        place = torch.arange(data.n_samples, dtype=torch.float64, device=data.device)
-        place = data.beside(place.mul_(_GOLDEN_RATIO).frac_())
-        side = objective.shape[2]
-        blocks = torch.empty(total.numel(), side, side, dtype=torch.float32, device=data.device)
+        total = total_curvature(objective, point.logits)
+        least = None if n_rows is None else (total.reshape(-1, 1) / n_rows).float()
 
-        def fill(classes: slice) -> None:
-            def product(block: Block, weight: Tensor, place: Tensor) -> tuple[Tensor, ...]:
-                flat = weight.flatten(1)[:, classes].T
-                flat = flat.to(torch.float32, memory_format=torch.contiguous_format)
-                if least is not None:
-                    thin(flat, least[classes].float(), place.float())
-                return (block.bfloat16_grams(flat.T),)
+        def weights(block: Block, logits: Tensor, index: Tensor) -> Tensor:
+            diagonal, rank_one = objective.loss.curvature(logits)
+            own = diagonal if rank_one is None else diagonal - rank_one.square()
+            flat = own.mul(block.weight[..., None]).flatten(1).T
+            flat = flat.to(torch.float32, memory_format=torch.contiguous_format)
+            if least is not None:
+                thin(flat, least, index.to(torch.float64).mul_(_GOLDEN_RATIO).frac_().float())
+            return flat
 
-            reads = int(classes.start == 0)  # the threads read the same rows
-            blocks[classes] = data.reduce(product, weight, place, reads=reads, few=True)[0]
+        if isinstance(objective.data, InMemory):
+            blocks = _grams(objective, point, weights)
+        else:
+            data = objective.data
+            index = data.beside(torch.arange(data.n_samples))
 
-        # threads that take some classes need less memory than those that add all up over some rows
-        n_parts = 2 * thread_count() if isinstance(data, InMemory) else 1
-        map_blocks(fill, [*pieces(0, len(blocks), -(-len(blocks) // n_parts))])
+            def product(block: Block, logits: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+                return (block.bfloat16_grams(weights(block, logits, index).T),)
+
+            blocks = data.reduce(product, point.logits, index, few=True)[0]
         if not objective.fit_intercept:
             drop_intercept(blocks)
         for block in blocks:
@@ -97,17 +99,47 @@ class ClassBlocks(Curvature):
         return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
 
 
-def _weights(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
-    """Compute the second derivatives (n, m, K) of the loss in each logit, and their sums (m, K)."""
+def _grams(objective: Objective, point: Point, weights: Callable[..., Tensor]) -> Tensor:
+    """Return low-precision Gram matrices (m K, q, q) of rows in memory.
 
-    def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
-        diagonal, rank_one = objective.loss.curvature(logits)
-        own = diagonal if rank_one is None else diagonal - rank_one.square()
-        torch.mul(own, block.weight[..., None], out=out)
-        return (out.sum(dim=0, dtype=torch.float64),)
+    ``weights`` returns those (m K, rows) of a block; only the positive ones are stored.
+    """
+    found, data = [], objective.data.exact
+    index = torch.arange(data.n_samples, dtype=torch.int32, device=data.device)
 
-    out = objective.data.empty_rows(*objective.shape[:2])
-    return out, objective.data.reduce(kernel, point.logits, out, reads=0)[0]
+    def choose(block: Block, logits: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+        flat = weights(block, logits, index)
+        classes, rows = flat.nonzero(as_tuple=True)
+        found.append((int(index[0]), (classes.int(), index[rows], flat[classes, rows])))
+        return ()
+
+    objective.data.reduce(choose, point.logits, index, reads=0)
+    found.sort(key=itemgetter(0))
+    classes, rows, values = map(torch.cat, zip(*(some for _, some in found), strict=True))
+    found.clear()
+    m, n_outputs, side = objective.shape
+    blocks = torch.empty(m * n_outputs, side, side, dtype=torch.float32, device=data.device)
+    counts = classes.bincount(minlength=len(blocks)).tolist()
+    order = classes.argsort(stable=True)
+    chosen = [*zip(rows[order].split(counts), values[order].split(counts), strict=True)]
+    del classes, rows, values, order
+
+    def product(block: Block, weight: Tensor) -> tuple[Tensor, ...]:
+        return (block.bfloat16_grams(weight),)
+
+    def fill(part: slice) -> None:
+        some = chosen[part]
+        weight = blocks.new_zeros(len(some), data.n_samples)
+        for own, (places, values) in zip(weight, some, strict=True):
+            own[places.long()] = values
+        reads = int(part.start == 0)  # the threads read the same rows
+        blocks[part] = data.reduce(product, weight.T, reads=reads, few=True)[0]
+
+    # threads that take some classes need less memory than those that add all up over some rows
+    most = max(PIECE_ENTRIES // data.n_samples, 1)
+    size = min(-(-len(blocks) // (2 * thread_count())), most)
+    map_blocks(fill, [*pieces(0, len(blocks), size)])
+    return blocks
 
 
 def thin(weight: Tensor, least: Tensor, place: Tensor) -> None:

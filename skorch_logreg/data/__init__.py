@@ -2,6 +2,7 @@
 
 from skorch_logreg.data.arrays import CONTAINERS, from_arrays
 from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through, scratch_folders
+from skorch_logreg.data.computed_rows import ComputedRows
 from skorch_logreg.data.dask import DaskParts
 from skorch_logreg.data.dense import DenseBlock, SmallBlock
 from skorch_logreg.data.first_pass import FirstPassSample, as_it_is
@@ -21,6 +22,7 @@ __all__ = [
     "Block",
     "ChunkParts",
     "Chunks",
+    "ComputedRows",
     "DaskParts",
     "Data",
     "DenseBlock",

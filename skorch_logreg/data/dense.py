@@ -57,6 +57,10 @@ class DenseRows(InMemory):
         return float_dtype(self.X.dtype)
 
     @property
+    def n_bytes(self) -> int:
+        return int(self.X.nbytes)
+
+    @property
     def is_small(self) -> bool:
         return self.X.numel() < CACHED_ENTRIES  # a float64 copy of less than 1 MiB saves time
 
@@ -135,7 +139,7 @@ class DenseRows(InMemory):
 
     def _in_float32(self) -> dict[str, Any]:
         """Store rows in their units, if they take at most the memory of a point's logits."""
-        if self.n_features >= 2 * self.n_logits:
+        if self.n_features >= 2 * self.n_logits or not self.stores_logits:
             return {}
         X = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
         for rows in pieces(0, self.n_samples, self.rows_per_block):

@@ -1,10 +1,11 @@
 """Arrays with one entry per row that are stored, and evaluated, where the rows are."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Node:
     """An array with one entry per row, stored or still to be computed."""
 
     like: Tensor  # array without rows, of the same type and trailing shape
-    source: Any = None  # handle of stored values, or a `Call`; None: not yet written
+    source: Any = None  # a `Call`, a `Product` or a handle of stored values; None: not yet written
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle no handle: tasks get the stored values."""
@@ -76,23 +77,28 @@ class LazyRows:
     def made(self, held: list[Any], n_rows: int) -> list[Tensor]:
         """Evaluate all arrays for a partition of ``n_rows`` rows."""
         known = dict(zip(self._stored, map(as_tensor, held), strict=True))
-        return [_evaluated(node, known, n_rows) for node in self._nodes]
+
+        def empty(node: Node) -> Tensor:
+            return node.like.new_empty(n_rows, *node.like.shape[1:])
+
+        return [evaluated(node, known, empty) for node in self._nodes]
 
     def new(self, values: list[Tensor]) -> list[Any]:
         """Select the values of arrays that are not stored yet."""
         return [value.numpy() for value in compress(values, self._is_new)]
 
 
-def _evaluated(node: Node, known: dict[Node, Tensor], n_rows: int) -> Tensor:
+def evaluated(node: Node, known: dict[Node, Tensor], source: Callable[[Node], Tensor]) -> Tensor:
+    """Evaluate a node, once; ``source`` returns the values of one that is not a `Call`."""
     if node not in known:
         call = node.source
         if isinstance(call, Call):
             args, kwargs = map_nested(
-                (call.args, call.kwargs), Node, lambda other: _evaluated(other, known, n_rows)
+                (call.args, call.kwargs), Node, lambda other: evaluated(other, known, source)
             )
             known[node] = call.function(*args, **kwargs)
         else:
-            known[node] = node.like.new_empty(n_rows, *node.like.shape[1:])
+            known[node] = source(node)
     return known[node]
 
 
@@ -107,17 +113,16 @@ def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
     return tree
 
 
-class RemoteRows:
-    """An array with one entry per row, stored in partitions where the rows are.
+class RecordedRows(ABC):
+    """An array with one entry per row whose values are not at hand.
 
     torch's functions and methods return another such array: operations on each row are recorded,
-    and run where the rows are when a sum needs them. A sum over rows, or a slice of them, is
-    computed at once and returned as a tensor. Operations with any other result that has not one
-    entry per row raise an error.
+    and run where a sum over rows needs them. A sum over rows, or a slice of them, is computed at
+    once and returned as a tensor. Operations with any other result that has not one entry per row
+    raise an error.
 
     Parameters
     ----------
-    parts : Partitions
     node : Node
         Expression of the array.
 
@@ -127,23 +132,27 @@ class RemoteRows:
     subclass Tensor.
     """
 
-    def __init__(self, parts: Partitions, node: Node) -> None:
-        self.parts, self.node = parts, node
+    node: Node
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def _with(self, node: Node) -> Self:
+        """Return another array with the same rows."""
+
+    @abstractmethod
+    def _collect(self, rows: slice) -> Tensor:
+        """Compute some rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the whole array."""
-        return sum(self.parts.lengths), *self.node.like.shape[1:]
-
-    def __len__(self) -> int:
-        return self.shape[0]
+        return len(self), *self.node.like.shape[1:]
 
     def __bool__(self) -> bool:
-        raise TypeError("rows that live elsewhere are neither true nor false")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle a placeholder: tasks may refer to the array and cannot use it."""
-        return Unavailable, ()
+        raise TypeError("rows that are not at hand are neither true nor false")
 
     @classmethod
     def __torch_function__(
@@ -152,10 +161,10 @@ class RemoteRows:
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> "RemoteRows":
-        kwargs, found = kwargs or {}, list[RemoteRows]()
+    ) -> Self:
+        kwargs, found = kwargs or {}, list[Self]()
 
-        def node(rows: RemoteRows) -> Node:
+        def node(rows: Self) -> Node:
             found.append(rows)
             return rows.node
 
@@ -164,11 +173,11 @@ class RemoteRows:
         like = function(*map_nested(args, Node, empty), **map_nested(kwargs, Node, empty))
         if not isinstance(like, Tensor) or like.ndim == 0 or len(like):
             raise TypeError(
-                f"{getattr(function, '__name__', function)} of rows that live elsewhere is not as "
+                f"{getattr(function, '__name__', function)} of rows that are not at hand is not as "
                 "long as they are; sum it with `Data.reduce`."
             )
         source = None if function is torch.empty_like else Call(function, args, kwargs)
-        return cls(found[0].parts, Node(like, source))
+        return found[0]._with(Node(like, source))
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of tensors; in-place methods replace this array's node."""
@@ -176,10 +185,10 @@ class RemoteRows:
             return getattr(self.node.like, name)
         writes = name.endswith("_")
         if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":
-            raise AttributeError(f"rows that live elsewhere have no {name!r}")
+            raise AttributeError(f"rows that are not at hand have no {name!r}")
         function = _copied if name == "copy_" else getattr(Tensor, name.rstrip("_"))
 
-        def method(*args: Any, **kwargs: Any) -> RemoteRows:
+        def method(*args: Any, **kwargs: Any) -> Self:
             result = self.__torch_function__(function, (), (self, *args), kwargs)
             if not writes:
                 return result
@@ -189,15 +198,51 @@ class RemoteRows:
         return method
 
     def __getitem__(self, index: Any) -> Any:
-        """Return columns as another remote array, or a slice of rows as a tensor."""
+        """Return columns as another such array, or a slice of rows as a tensor."""
         first, *others = index if isinstance(index, tuple) else (index,)
         if first is Ellipsis or (isinstance(first, slice) and first == slice(None)):
             return (
                 self.__torch_function__(Tensor.__getitem__, (), (self, index)) if others else self
             )
         if not isinstance(first, slice) or others:
-            raise TypeError("of rows that live elsewhere a slice can be taken")
-        return torch.cat(collect_rows([self], first, _slice))
+            raise TypeError("of rows that are not at hand a slice can be taken")
+        return self._collect(first)
+
+
+def _operator(name: str) -> Callable[..., RecordedRows]:
+    function = getattr(Tensor, name)
+    return lambda self, *other: self.__torch_function__(function, (), (self, *other))
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
+    setattr(RecordedRows, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+class RemoteRows(RecordedRows):
+    """An array with one entry per row, stored in partitions where the rows are.
+
+    Parameters
+    ----------
+    parts : Partitions
+    node : Node
+        Expression of the array.
+    """
+
+    def __init__(self, parts: Partitions, node: Node) -> None:
+        self.parts, self.node = parts, node
+
+    def __len__(self) -> int:
+        return sum(self.parts.lengths)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a placeholder: tasks may refer to the array and cannot use it."""
+        return Unavailable, ()
+
+    def _with(self, node: Node) -> "RemoteRows":
+        return RemoteRows(self.parts, node)
+
+    def _collect(self, rows: slice) -> Tensor:
+        return torch.cat(collect_rows([self], rows, _slice))
 
     def sum(self, dim: Any = None, **kwargs: Any) -> Any:
         """Sum over rows, as a tensor, or over another axis, as another remote array."""
@@ -205,15 +250,6 @@ class RemoteRows:
             return self.__torch_function__(Tensor.sum, (), (self, dim), kwargs)
         total = torch.stack(collect_rows([self], slice(0, None), _sum)).sum(dim=0)
         return total if dim == 0 else total.sum()
-
-
-def _operator(name: str) -> Callable[..., RemoteRows]:
-    function = getattr(Tensor, name)
-    return lambda self, *other: RemoteRows.__torch_function__(function, (), (self, *other))
-
-
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg"):
-    setattr(RemoteRows, f"__{_name}__", _operator(f"__{_name}__"))
 
 
 class Unavailable:

@@ -10,9 +10,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.computed_rows import ComputedRows, keep_writes, rows_of_block
+from skorch_logreg.data.lazy_rows import Node
 from skorch_logreg.data.moments import moments
 from skorch_logreg.data.protocol import Block, Data, Kernel, add_terms
-from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, CACHED_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import sum_blocks, thread_count
 from skorch_logreg.kernels import passes
 
@@ -34,6 +36,8 @@ class InMemory(Data):
         are float32 then.
     block_rows : int or None
         Number of rows of a block, at most; None: chosen by the size of X.
+    stores_logits : bool
+        Whether logits are stored, or computed again in every pass (`ComputedRows`).
 
     Attributes
     ----------
@@ -52,6 +56,7 @@ class InMemory(Data):
     products: torch.dtype = torch.float64
     origin: Self | None = None
     block_rows: int | None = None
+    stores_logits: bool = True
     design: Tensor | None = field(default=None, init=False)
     # arguments and results of the last calls of `take_columns` and `outer`
     _last: dict[str, Any] = field(default_factory=dict, init=False)
@@ -60,6 +65,11 @@ class InMemory(Data):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Type of a model's coefficients."""
+
+    @property
+    @abstractmethod
+    def n_bytes(self) -> int:
+        """Memory of X."""
 
     @property
     @abstractmethod
@@ -92,6 +102,8 @@ class InMemory(Data):
     def whole(self) -> Block | None:
         if self.is_split or self.origin is not None or self.needs_workspace:
             return None
+        if not self.stores_logits:
+            return None
         return self.block(slice(0, self.n_samples))
 
     @property
@@ -114,6 +126,9 @@ class InMemory(Data):
     def reduce(
         self, kernel: Kernel, *row_arrays: Tensor, reads: int = 1, few: bool = False
     ) -> tuple[Tensor, ...]:
+        computes = any(isinstance(array, ComputedRows) for array in row_arrays)
+        if computes:
+            reads = max(reads, 1)
         self.reads[0] += reads
         if self.whole is not None:
             return kernel(self.whole, *row_arrays)
@@ -133,7 +148,10 @@ class InMemory(Data):
                 except Empty:
                     workspace = self.workspace(min(step, self.n_samples))
             block = self.block(rows, workspace)
-            result = kernel(block, *(array[rows] for array in row_arrays))
+            if computes:
+                result = kernel(block, *rows_of_block(row_arrays, block, rows))
+            else:
+                result = kernel(block, *(array[rows] for array in row_arrays))
             if workspace is not None:
                 self._workspaces.put(workspace)
             if self.origin is not None:
@@ -141,11 +159,23 @@ class InMemory(Data):
             return result
 
         if step >= self.n_samples:
-            return part(0)
-        return sum_blocks(add_terms, part, range(0, self.n_samples, step))
+            total = part(0)
+        else:
+            total = sum_blocks(add_terms, part, range(0, self.n_samples, step))
+        if computes:
+            keep_writes(row_arrays, kernel)
+        return total
 
-    def empty_rows(self, *shape: int) -> Tensor:
+    def empty_rows(self, *shape: int) -> Any:
+        if len(shape) > 1 and not self.stores_logits:
+            like = torch.empty(0, *shape, dtype=self.products, device=self.device)
+            return ComputedRows(self, Node(like))
         return torch.empty(self.n_samples, *shape, dtype=self.products, device=self.device)
+
+    def for_outputs(self, n_outputs: int) -> Self:
+        """Return the data that store logits up to 32 MiB a model, or an eighth of X's memory."""
+        most = max(BLOCK_ELEMENTS, self.n_bytes // (8 * torch.float64.itemsize))
+        return replace(self, stores_logits=self.n_samples * n_outputs <= most)
 
     def beside(self, rows: Tensor) -> Tensor:
         return rows.to(self.device)
@@ -188,15 +218,20 @@ class InMemory(Data):
         return self._samples[n_rows]
 
     def _sample(self, n_rows: int) -> Self:
-        rows = self.sampled(n_rows)
-        weight = self.weight[rows]
-        factor = self.weight.sum(dim=0) / weight.sum(dim=0)
+        part = self.taken(self.sampled(n_rows))
+        factor = self.weight.sum(dim=0) / part.weight.sum(dim=0)
+        part.weight = part.weight * factor.nan_to_num(1.0, 1.0)
+        part.origin = None if self.origin is None else self.origin.sample(n_rows)
+        return part
+
+    def taken(self, rows: slice) -> Self:
+        """Return some rows, copied if they are sparse."""
         part = replace(
             self,
             X=self.X[rows],
             targets=self.targets[rows],
-            weight=weight * factor.nan_to_num(1.0, 1.0),
-            origin=None if self.origin is None else self.origin.sample(n_rows),
+            weight=self.weight[rows],
+            origin=None,
             block_rows=None,
             reads=[0],
         )
@@ -206,7 +241,7 @@ class InMemory(Data):
     def pick(
         self, choose: Callable[..., Tensor], *row_arrays: Tensor
     ) -> tuple[Any, Tensor, Tensor]:
-        rows = choose(self.targets, self.weight, *row_arrays)
+        rows = choose(self.targets, self.weight, *(array[0:] for array in row_arrays))
         return self._picked(rows), self.targets[rows].cpu(), self.weight[rows].cpu()
 
     def column_moments(self) -> tuple[Tensor, Tensor]:

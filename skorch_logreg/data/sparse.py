@@ -14,7 +14,7 @@ from skorch_logreg.data.gram import FormedRows, are_near_zero, centred_gram
 from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
-from skorch_logreg.data.tensors import CACHED_ENTRIES, SAMPLE_ROWS
+from skorch_logreg.data.tensors import CACHED_ENTRIES, PIECE_ENTRIES, SAMPLE_ROWS
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
@@ -28,7 +28,8 @@ _MULTIPLY_ADD_COST = 40
 class SparseRows(InMemory):
     """Rows of a CSR array, on the CPU.
 
-    A block has all rows, or as many as leave one block for each thread, because slicing copies.
+    A block has all rows, or as many as leave one block for each thread; fewer where logits are not
+    stored.
     Steps of a lasso over many columns keep a second copy of X, by column.
     """
 
@@ -41,6 +42,10 @@ class SparseRows(InMemory):
         return _ENTRY_COST * self.X.nnz / max(self.n_samples, 1)
 
     @property
+    def n_bytes(self) -> int:
+        return int(self.X.data.nbytes + self.X.indices.nbytes)
+
+    @property
     def max_block_rows(self) -> int:
         return max(self.n_samples, 1) if self.block_rows is None else self.block_rows
 
@@ -48,7 +53,9 @@ class SparseRows(InMemory):
     def rows_per_block(self) -> int:
         n_threads = thread_count()
         is_long = self.X.nnz >= n_threads * CACHED_ENTRIES
-        return -(-self.n_samples // n_threads) if is_long else self.max_block_rows
+        share = -(-self.n_samples // n_threads) if is_long else self.max_block_rows
+        most = share if self.stores_logits else max(PIECE_ENTRIES // self.n_logits, 1)
+        return min(share, most)
 
     @cached_property
     def _parts(self) -> dict[tuple[int, int], Any]:

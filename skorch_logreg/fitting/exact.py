@@ -79,14 +79,22 @@ def standardised(request: FitRequest) -> tuple[FitRequest, Objective, Units]:
         start = cast(NuisanceLoss, loss)
         loss = start.with_nuisance(start.prior(objective.class_weight()))
         objective = replace(objective, loss=loss)
-    if units.prior is None:
-        return request, objective, units
-    first = objective.select(torch.zeros(1, dtype=torch.int64, device=data.device))
+    if units.prior is not None:
+        objective = replace(objective, offset=_offset(objective, units))
+    data = objective.data
+    # other penalties and losses follow changes of logits by parts of the parameters
+    if loss.n_outputs > 1 and request.effective_penalty.smooth and isinstance(data, InMemory):
+        objective = replace(objective, data=data.for_outputs(loss.n_outputs))
+    return request, objective, units
+
+
+def _offset(objective: Objective, units: Units) -> Tensor:
+    """Return the offset with the logits of the center of the penalty."""
+    first = objective.select(torch.zeros(1, dtype=torch.int64, device=objective.data.device))
     none = first.zeros()
     to_prior = -units.to_solver(Params(none[..., :-1], none[..., -1]))
     to_prior[..., -1] = 0.0
-    offset = objective.with_offset(first.logits(to_prior))
-    return request, replace(objective, offset=offset), units
+    return objective.with_offset(first.logits(to_prior))
 
 
 def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult:

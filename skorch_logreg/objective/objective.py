@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from skorch_logreg.data import Block, Data
+from skorch_logreg.data import Block, ComputedRows, Data
 from skorch_logreg.kernels.logits import loss_along, weighted_loss
 from skorch_logreg.losses import Loss, NuisanceLoss, class_weight
 from skorch_logreg.objective.nuisance import best_nuisance
@@ -162,7 +162,10 @@ class Objective:
 
         logits = self.data.empty_rows(*self.shape[:2])
         constant = () if self.offset is None else (self.offset,)
-        return self._point(params, logits, self.data.reduce(kernel, logits, *constant))
+        found = self.data.reduce(kernel, logits, *constant)
+        if isinstance(logits, ComputedRows):
+            logits = logits.product(self.data, params, self.offset)
+        return self._point(params, logits, found)
 
     def evaluate_block(self, params: Tensor, block: Block) -> Point:
         """Compute value and gradient over the rows of a block, without nuisance and offset."""
@@ -178,6 +181,8 @@ class Objective:
         if point.nuisance is not None:
             logits = self.logits(direction).add_(point.logits)
             return self.at_logits(point.params + direction, logits, point.nuisance)
+        if isinstance(point.logits, ComputedRows):
+            return self.evaluate(point.params + direction, last)
         terms = self._terms(direction, last)
 
         def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
@@ -193,7 +198,10 @@ class Objective:
 
     def without_offset(self, logits: Tensor) -> Tensor:
         """Subtract the offset from logits."""
-        return logits if self.offset is None else logits - self.offset
+        if self.offset is None:
+            return logits
+        computed = isinstance(logits, ComputedRows)
+        return logits - (logits.beside(self.offset) if computed else self.offset)
 
     def logits(self, params: Tensor) -> Tensor:
         """Compute the logits (n, m, K) of parameters or of a direction, without the offset."""
@@ -203,6 +211,8 @@ class Objective:
             return ()
 
         logits = self.data.empty_rows(*self.shape[:2])
+        if isinstance(logits, ComputedRows):
+            return logits.product(self.data, params)
         self.data.reduce(kernel, logits)
         return logits
 

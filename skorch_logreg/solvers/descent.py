@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from skorch_logreg.data import ComputedRows
 from skorch_logreg.objective import LOW_PRECISION_ROUNDING, Objective, Point, inner
 from skorch_logreg.objective.line_search import SLOPE_LEFT, line_search
 
@@ -74,6 +75,8 @@ def _search_line(
     """
     if point.logits.dtype is not objective.logits_dtype:
         point = objective.evaluate(point.params)
+    if isinstance(moved.logits, ComputedRows):
+        return _search_points(objective, point, direction, moved)
     change = moved.logits.sub_(point.logits)
     along = partial(objective.along, point, direction, change)
     step = line_search(along, inner(point.gradient, direction), point.value, objective.rounding)
@@ -84,6 +87,28 @@ def _search_line(
     factor = step[:, None].to(change.dtype)
     logits = change.masked_fill_(~(factor > 0), 0.0).mul_(factor).add_(point.logits)
     return objective.at(point).at_logits(point.params + scaled, logits), scaled
+
+
+def _search_points(
+    objective: Objective, point: Point, direction: Tensor, moved: Point
+) -> tuple[Point, Tensor]:
+    """Search the line to ``moved`` by whole passes, which cost no more than logits alone."""
+    start = inner(point.gradient, direction)
+    found, at, slope = moved, torch.zeros_like(start), start
+
+    def along(step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        nonlocal found, at, slope
+        if bool((step != 1).any()):
+            found = objective.evaluate(point.params + direction * step[:, None, None])
+        before, behind = slope, at
+        slope, at = inner(found.gradient, direction), step
+        return found.value, slope, (slope - before) / (at - behind)
+
+    step = line_search(along, start, point.value, objective.rounding)
+    scaled = torch.where(step[:, None, None] > 0, direction * step[:, None, None], 0.0)
+    if not torch.equal(step, at):
+        found = objective.evaluate(point.params + scaled)
+    return found, scaled
 
 
 def _evaluate_long_step(objective: Objective, point: Point, scaled: Tensor) -> tuple[Point, Tensor]:

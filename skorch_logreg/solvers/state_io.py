@@ -1,6 +1,6 @@
 """Conversion of solver states to trees of tensors and numbers, and fingerprints of fits."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skorch_logreg import curvature
 from skorch_logreg.checkpoint import digest, stable_repr
-from skorch_logreg.data import RemoteRows
+from skorch_logreg.data import ComputedRows, RemoteRows
 from skorch_logreg.data.tensors import SAMPLE_ROWS
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
@@ -51,6 +51,9 @@ def to_tree(value: Any) -> Any:
             return {"objective": value.is_low_precision}
         case RemoteRows():
             return {"rows": value[0:]}
+        case Point(logits=ComputedRows()):
+            low = value.logits.dtype is not value.params.dtype
+            return {"low": low, "point": to_tree(replace(value, logits=value.params[:0]))}
         case Status():
             return {"status": value.value}
         case slice():
@@ -107,6 +110,11 @@ def _read(tree: Any, objective: Objective, chain: list[CurvaturePlan]) -> Any:
             return chain[-1 - place]
         case {"objective": is_rough}:
             return objective if is_rough else objective.exact
+        case {"low": low, "point": tree}:
+            point = _read(tree, objective, chain)
+            own = objective if low else objective.exact
+            logits = ComputedRows.product(own.data, point.params, own.offset)
+            return replace(point, logits=logits)
         case {"rows": rows}:
             return objective.data.beside(_read(rows, objective, chain))
         case {"status": name}:
@@ -128,7 +136,7 @@ def _is_of(value: Any, hint: Any) -> bool:
     if arguments:  # a union
         return any(_is_of(value, argument) for argument in arguments)
     if hint is Tensor:
-        return isinstance(value, Tensor | RemoteRows)
+        return isinstance(value, Tensor | RemoteRows | ComputedRows)
     if hint in (float, int, bool):
         return type(value) is hint or (hint is float and type(value) is int)
     if hint is curvature.Curvature:
@@ -164,7 +172,7 @@ def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, A
         "offset": None if objective.offset is None else digest(objective.offset[0:].float()),
         "sample_weight": digest(objective.row_weight()[0:]),
         "y": digest(data.targets[0:]),
-        "X": digest(rows.logits(probe.to(data.device)).float()),
+        "X": digest(rows.logits(probe.to(data.device))[0:].float()),
     }
 
 

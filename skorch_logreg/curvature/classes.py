@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import torch
@@ -37,10 +37,17 @@ class ClassBlocks(Curvature):
     diagonal: Tensor  # of the blocks, (m, K, q)
 
     @classmethod
-    def build(cls, objective: Objective, point: Point, n_rows: int | None = None) -> "ClassBlocks":
+    def build(
+        cls,
+        objective: Objective,
+        point: Point,
+        n_rows: int | None = None,
+        before: "ClassBlocks | None" = None,
+    ) -> "ClassBlocks":
         """Factor low-precision blocks at a point in one pass over X.
 
-        Each is the sum over at most about ``n_rows`` rows; None means all rows.
+        Each is the sum over at most about ``n_rows`` rows; None means all rows.  Blocks ``before``
+        of rows in memory are overwritten, since two sets of them would not fit.
         """
         total = total_curvature(objective, point.logits)
         least = None if n_rows is None else (total.reshape(-1, 1) / n_rows).float()
@@ -55,7 +62,7 @@ class ClassBlocks(Curvature):
             return flat
 
         if isinstance(objective.data, InMemory):
-            blocks = _grams(objective, point, weights)
+            blocks = _grams(objective, point, weights, before)
         else:
             data = objective.data
             index = data.beside(torch.arange(data.n_samples))
@@ -68,8 +75,14 @@ class ClassBlocks(Curvature):
             drop_intercept(blocks)
         for block in blocks:
             block.copy_(block.tril().mT)
-        blocks = blocks.unflatten(0, objective.shape[:2])
-        return cls._factored(objective, point, blocks, blocks.diagonal(dim1=-2, dim2=-1).clone())
+        blocks = blocks.view(*objective.shape[:2], *blocks.shape[1:])
+        diagonal = blocks.diagonal(dim1=-2, dim2=-1).clone()
+        found = cls._factored(objective, point, blocks, diagonal)
+        if before is None:
+            return found
+        before.scale.copy_(found.scale)
+        before.diagonal.copy_(diagonal)
+        return replace(found, scale=before.scale, diagonal=before.diagonal)
 
     @classmethod
     def _factored(
@@ -89,8 +102,11 @@ class ClassBlocks(Curvature):
         return cls(blocks, scale, diagonal)
 
     def at_strength(self, objective: Objective, point: Point) -> "ClassBlocks":
-        """Return the blocks of the same rows with the penalty of another objective."""
-        return self._factored(objective, point, self.factor.clone(), self.diagonal)
+        """Return the blocks of the same rows with the penalty of another objective.
+
+        They take the memory of these, which are lost.
+        """
+        return self._factored(objective, point, self.factor, self.diagonal)
 
     def solve(self, gradient: Tensor) -> Tensor:
         factor, scale = self.factor.flatten(0, 1), self.scale.flatten(0, 1)
@@ -99,8 +115,13 @@ class ClassBlocks(Curvature):
         return out - out.mean(dim=1, keepdim=True) if out.shape[1] > 1 else out
 
 
-def _grams(objective: Objective, point: Point, weights: Callable[..., Tensor]) -> Tensor:
-    """Return low-precision Gram matrices (m K, q, q) of rows in memory.
+def _grams(
+    objective: Objective,
+    point: Point,
+    weights: Callable[..., Tensor],
+    before: ClassBlocks | None,
+) -> Tensor:
+    """Return low-precision Gram matrices (m K, q, q) of rows in memory, in that of others.
 
     ``weights`` returns those (m K, rows) of a block; only the positive ones are stored.
     """
@@ -118,7 +139,11 @@ def _grams(objective: Objective, point: Point, weights: Callable[..., Tensor]) -
     classes, rows, values = map(torch.cat, zip(*(some for _, some in found), strict=True))
     found.clear()
     m, n_outputs, side = objective.shape
-    blocks = torch.empty(m * n_outputs, side, side, dtype=torch.float32, device=data.device)
+    shape = m * n_outputs, side, side
+    if before is None:
+        blocks = torch.empty(shape, dtype=torch.float32, device=data.device)
+    else:
+        blocks = before.factor.view(shape)
     counts = classes.bincount(minlength=len(blocks)).tolist()
     order = classes.argsort(stable=True)
     chosen = [*zip(rows[order].split(counts), values[order].split(counts), strict=True)]
@@ -136,7 +161,7 @@ def _grams(objective: Objective, point: Point, weights: Callable[..., Tensor]) -
         blocks[part] = data.reduce(product, weight.T, reads=reads, few=True)[0]
 
     # threads that take some classes need less memory than those that add all up over some rows
-    most = max(PIECE_ENTRIES // data.n_samples, 1)
+    most = max(PIECE_ENTRIES // max(data.n_samples, side**2), 1)
     size = min(-(-len(blocks) // (2 * thread_count())), most)
     map_blocks(fill, [*pieces(0, len(blocks), size)])
     return blocks

@@ -188,7 +188,7 @@ class RecordedRows(ABC):
             raise AttributeError(f"rows that are not at hand have no {name!r}")
         function = _copied if name == "copy_" else getattr(Tensor, name.rstrip("_"))
 
-        def method(*args: Any, **kwargs: Any) -> Self:
+        def method(*args: Any, **kwargs: Any) -> Any:
             result = self.__torch_function__(function, (), (self, *args), kwargs)
             if not writes:
                 return result

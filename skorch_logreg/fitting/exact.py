@@ -161,6 +161,8 @@ def _reusable_blocks(outcome: Outcome) -> ClassBlocks | None:
     curvature = getattr(outcome.state, "curvature", None)
     if not (isinstance(curvature, ClassBlocks) and outcome.trace):
         return None
+    if Status.INTERRUPTED in outcome.status:  # perhaps while they were written
+        return None
     # after more passes, new blocks for the next fit cost less
     return curvature if outcome.n_passes - outcome.trace[0][0] <= FIRST_PASSES else None
 

@@ -11,7 +11,7 @@ intercept, which has no penalty.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -196,21 +196,21 @@ class Objective:
         """Add the offset to logits."""
         return logits if self.offset is None else logits + self.offset
 
-    def without_offset(self, logits: Tensor) -> Tensor:
+    def without_offset(self, logits: Any) -> Tensor:
         """Subtract the offset from logits."""
-        if self.offset is None:
-            return logits
-        computed = isinstance(logits, ComputedRows)
-        return logits - (logits.beside(self.offset) if computed else self.offset)
+        offset: Any = self.offset
+        if offset is not None and isinstance(logits, ComputedRows):
+            offset = logits.beside(offset)
+        return logits if offset is None else logits - offset
 
-    def logits(self, params: Tensor) -> Tensor:
+    def logits(self, params: Tensor) -> Any:
         """Compute the logits (n, m, K) of parameters or of a direction, without the offset."""
 
         def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
             block.matmul(params, out=logits)
             return ()
 
-        logits = self.data.empty_rows(*self.shape[:2])
+        logits: Any = self.data.empty_rows(*self.shape[:2])
         if isinstance(logits, ComputedRows):
             return logits.product(self.data, params)
         self.data.reduce(kernel, logits)

@@ -78,7 +78,7 @@ class CurvaturePlan:
         Whether it consists of a block for each class.
     """
 
-    build: Callable[[Objective, Point], Curvature]
+    build: Callable[..., Curvature]
     exact: bool
     cost: Callable[[int], float]
     proof_rate: float

@@ -104,8 +104,17 @@ def continued(
     return replace(state, progress=(ModelProgress(plan),))
 
 
-def _fresh(objective: Objective, point: Point, plan: CurvaturePlan, tol: float) -> SmoothState:
-    if plan.is_adaptive or plan.by_class:  # low precision suffices
+def _fresh(
+    objective: Objective,
+    point: Point,
+    plan: CurvaturePlan,
+    tol: float,
+    before: Curvature | None = None,
+) -> SmoothState:
+    """Return the state at a point with a new curvature, perhaps in the memory of another one."""
+    if plan.by_class and isinstance(before, ClassBlocks):
+        curvature = plan.build(objective, point, before=before)
+    elif plan.is_adaptive or plan.by_class:  # low precision suffices
         curvature = plan.build(objective, point)
     else:  # the point keeps its float32 logits: in float64 they would be taken for exact ones
         curvature = plan.build(objective.exact, point.exact())
@@ -143,7 +152,7 @@ def renewed(
     """Return the state with new curvatures of some models, by default by their next plan."""
     plan = plan or state.progress[models[0]].plan.next
     if len(models) == len(state.progress):
-        return _fresh(objective, state.point, plan, state.tol)
+        return _fresh(objective, state.point, plan, state.tol, state.curvature)
     index = state.indices(models)
     new = _fresh(objective.select(index), state.point.select(index), plan, state.tol)
     others = [i for i in range(len(state.progress)) if i not in set(models)]

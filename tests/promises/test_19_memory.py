@@ -119,9 +119,10 @@ def law(n, p, n_classes, X):
     n_logits = n_classes if n_classes > 2 else 1
     side = n_logits * (p + 1)
     factored = side <= 3000
-    rows = n * (32 + (16 if factored else 24) * n_logits)
-    curvature = 32 * side**2 if factored else 8 * side * (p + 1) + 160 * side
-    return 1.07 * X + rows + curvature + 12e6
+    stored = n_logits == 1 or n * n_logits <= max(1 << 22, X / 64)
+    rows = n * (32 + stored * (16 if factored else 24) * n_logits)
+    blocks = 4 * side * (p + 1) + 340 * side + 54_000 * n_classes
+    return 1.07 * X + rows + (32 * side**2 if factored else blocks) + 12e6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -133,9 +134,12 @@ def law(n, p, n_classes, X):
         (3, (200_000, 20)),
         (10, (50_000, 50)),
         (10, (200_000, 50)),
+        (20, (400_000, 10)),
         (100, (50_000, 50)),
         (100, (20_000, 384)),
+        (300, (20_000, 128)),
         (1000, (3_000, 20)),
+        (1000, (20_000, 50)),
     ],
 )
 def test_19_law(classes, shape, dtype):

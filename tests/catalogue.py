@@ -84,6 +84,7 @@ CLASSES = {
     data: {
         data.ArrayChunks,
         data.ChunkParts,
+        data.ComputedRows,
         data.DaskParts,
         data.PartitionedData,
         data.RankParts,
@@ -106,16 +107,15 @@ NOT_CATALOGUED = {
 
 @dataclass(frozen=True)
 class Container:
-    """How rows are held: a name, a function of a dense array, and a size of blocks."""
+    """How rows are held: a function of a dense array, a size of blocks, and whether logits are."""
 
     make: object
     block_rows: int | None = None
+    stores_logits: bool = True
 
     def __call__(self, X, y, weight=None):
         held = data.from_arrays(self.make(X), y, weight)
-        if self.block_rows is None:
-            return held
-        return replace(held, block_rows=self.block_rows)
+        return replace(held, block_rows=self.block_rows, stores_logits=self.stores_logits)
 
 
 def _read_only(X):
@@ -136,6 +136,8 @@ CONTAINERS = {
     "blocks-of-7": Container(np.ascontiguousarray, 7),
     "f-order-blocks-of-7": Container(np.asfortranarray, 7),
     "csr-blocks-of-7": Container(sp.csr_array, 7),
+    "computed-logits": Container(np.ascontiguousarray, 7, stores_logits=False),
+    "csr-computed-logits": Container(sp.csr_array, 7, stores_logits=False),
 }
 
 

@@ -171,6 +171,17 @@ def test_blocks_of_another_strength_are_those_built_with_it(loss, penalty, fit_i
         )
 
 
+@pytest.mark.parametrize("container", ["c-order", "computed-logits"])
+def test_blocks_in_the_memory_of_others_are_new_ones(container):
+    of = objective(LOSSES["multinomial"], container=CONTAINERS[container], n=300)
+    point, other = of.evaluate(parameters(of)), of.evaluate(-parameters(of))
+    before, truth = ClassBlocks.build(of, other), ClassBlocks.build(of, point, 20)
+    found = ClassBlocks.build(of, point, 20, before=before)
+    for blocks in (found, before):  # those of an earlier state are valid, too
+        assert torch.equal(blocks.solve(point.gradient), truth.solve(point.gradient))
+    assert found.factor.data_ptr() == before.factor.data_ptr()
+
+
 def test_singular_matrices_are_factored():
     """Duplicated columns and a zero one: the solution is finite and solves the system."""
     root = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
+from scipy.special import softmax
 
-from skorch_logreg.data import from_arrays
+from skorch_logreg.data import ComputedRows, from_arrays
 from skorch_logreg.fitting import Params, Status, fit
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.penalties import L2, ElasticNet
@@ -138,3 +140,29 @@ def test_threads_do_not_matter(threads):
     one = fit(from_arrays(X, y), Binomial(), L2(), tol=1e-7)
     assert torch.equal(a.params.coef, b.params.coef)
     torch.testing.assert_close(a.params.coef, one.params.coef, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("made", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
+@pytest.mark.parametrize(("n", "p", "n_classes"), [(100_000, 4, 45), (15_000, 15, 300)])
+def test_logits_that_are_too_large_are_not_stored(n, p, n_classes, made):
+    """A fit is optimal by its gradient in NumPy, with a joint Hessian and with blocks of it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p)) * (rng.random((n, p)) < 0.5)
+    drawn = X @ rng.normal(size=(p, n_classes)) + rng.gumbel(size=(n, n_classes))
+    drawn[np.arange(n_classes), np.arange(n_classes)] += 100  # each class has a row
+    y = drawn.argmax(axis=1)
+    offset = torch.from_numpy(rng.normal(size=(n, 1, n_classes)))
+    data = from_arrays(made(X), torch.from_numpy(y))
+    found = fit(data, Multinomial(n_classes), L2(), C=1.0, tol=1e-8, offset=offset)
+    assert isinstance(found.logits, ComputedRows)
+    assert found.status == (Status.CONVERGED,)
+    coef, intercept = found.params.coef[0].numpy(), found.params.intercept[0].numpy()
+    logits = X @ coef.T + intercept + offset[:, 0].numpy()
+    apart = found.logits[0:][:, 0].numpy() - logits
+    assert np.abs(apart - apart.mean(axis=1, keepdims=True)).max() < 1e-9
+    residual = softmax(logits, axis=1)
+    residual[np.arange(n), y] -= 1
+    slopes = [(residual.T @ X + coef).ravel(), residual.sum(axis=0)]
+    assert np.square(slopes[0]).sum() / 2 <= 1e-12 * float(found.value)
+    assert np.abs(slopes[1]).max() <= 1e-3
+    assert 0 < float(found.duality_gap) <= 1e-12

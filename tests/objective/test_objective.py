@@ -14,6 +14,7 @@ from skorch_logreg.objective import (
     inner,
     loss_hessian,
     minimise_intercept,
+    output_curvature,
     penalty_diagonal,
 )
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
@@ -88,7 +89,7 @@ def test_hessian_of_saturated_classes_is_relatively_exact(container):
     params = parameters(of)
     params[:, 0, -1] += 60.0
     point = of.evaluate(params)
-    z = point.logits[:, 0].numpy().astype(np.longdouble)
+    z = point.logits[0:][:, 0].numpy().astype(np.longdouble)
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     assert (1 - p.max(axis=1) < 1e-14).all()
@@ -96,7 +97,7 @@ def test_hessian_of_saturated_classes_is_relatively_exact(container):
     for k in range(p.shape[1]):
         curvature[:, k, k] = p[:, k] * np.delete(p, k, axis=1).sum(axis=1)
     eye = torch.eye(of.shape[2], dtype=torch.float64)[:, None, None]
-    rows = torch.cat([of.logits(e.expand(of.shape)) for e in eye], dim=1)[..., 0]
+    rows = torch.cat([of.logits(e.expand(of.shape))[0:] for e in eye], dim=1)[..., 0]
     rows, weight = (a.numpy().astype(np.longdouble) for a in (rows, of.row_weight()[:, 0]))
     expected = np.einsum("i,ikl,ij,ig->kjlg", weight, curvature, rows, rows)
     found = loss_hessian(of, point)[0].numpy()
@@ -272,6 +273,12 @@ def test_containers_agree(loss, container):
     a, b = dense.evaluate(params), other.evaluate(params)
     torch.testing.assert_close(a.value, b.value, rtol=1e-12, atol=0)
     torch.testing.assert_close(a.gradient, b.gradient, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(a.logits, b.logits[0:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(duality_gap(dense, a), duality_gap(other, b), rtol=1e-9, atol=0)
+    image, found = (hessian_product(*each)(params) for each in ((dense, a), (other, b)))
+    torch.testing.assert_close(found, image, rtol=1e-10, atol=1e-10)
+    curvature = output_curvature(dense, a)
+    torch.testing.assert_close(output_curvature(other, b)[0:], curvature, rtol=1e-10, atol=1e-12)
 
 
 def test_company_does_not_matter(several):

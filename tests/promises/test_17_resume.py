@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -42,7 +43,7 @@ from skorch_logreg.solvers import (
 )
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.state_io import from_tree, to_tree
-from tests.catalogue import CURVATURES, LOSSES, objective, parameters, problem
+from tests.catalogue import CONTAINERS, CURVATURES, LOSSES, objective, parameters, problem
 from tests.damage import other_format
 from tests.problems import load
 from tests.promises.models import run_python
@@ -228,6 +229,20 @@ def test_17_every_curvature_goes_through_the_file(name, loss, tmp_path):
         assert torch.equal(mine.solve(point.gradient), theirs.solve(point.gradient))
         mine, theirs = mine.select(kept), theirs.select(kept)
         assert torch.equal(mine.solve(point.gradient[kept]), theirs.solve(point.gradient[kept]))
+
+
+@pytest.mark.parametrize("low", [False, True])
+def test_17_points_without_stored_logits_go_through_the_file(low, tmp_path):
+    of = objective(LOSSES["multinomial"], container=CONTAINERS["computed-logits"], n=40_000)
+    of = replace(of, data=replace(of.data, n_logits=4))
+    part = of.low_precision() if low else of
+    assert part.is_low_precision == low
+    point = part.evaluate(parameters(of))
+    CheckpointWriter(tmp_path / "fit.npz", {}).write(1, to_tree(point))
+    read = from_tree(CheckpointWriter(tmp_path / "fit.npz", {}).resume(), part, of)
+    assert (tmp_path / "fit.npz").stat().st_size < 40_000
+    for name in ("logits", "params", "value", "gradient"):
+        assert torch.equal(getattr(read, name)[0:], getattr(point, name)[0:]), name
 
 
 def test_17_every_way_to_build_a_curvature_goes_through_the_file():

@@ -28,7 +28,7 @@ def loss(request):
 
 
 @pytest.mark.parametrize(("solver", "penalty"), PAIRS)
-@pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7"])
+@pytest.mark.parametrize("container", ["c-order", "csr", "blocks-of-7", "computed-logits"])
 @pytest.mark.parametrize("tol", [1e-4, 1e-7])
 def test_reaches_its_tolerance(loss, solver, penalty, container, tol):
     of = objective(loss, PENALTIES[penalty], CONTAINERS[container], reg_strength=(2.0,))

@@ -61,14 +61,16 @@ class ComputedRows(RecordedRows):
         return ComputedRows(self.data, node)
 
     def _collect(self, rows: slice) -> Tensor:
-        some, index = self.data.taken(rows), torch.arange(len(self))[rows]
+        index = torch.arange(len(self))[rows]
         out = self.node.like.new_empty(len(index), *self.node.like.shape[1:])
+        if not len(index):
+            return out
 
         def kernel(block: Block, index: Tensor, out: Tensor) -> tuple[Tensor, ...]:
             out.copy_(rows_of_block([self], block, index)[0])
             return ()
 
-        some.reduce(kernel, index, out)
+        self.data.taken(rows).reduce(kernel, index, out)
         return out
 
 

@@ -323,8 +323,9 @@ class StoppingRule:
             return sound.tolist()
         exact = torch.tensor(getattr(run.state, "is_newton", (False,) * len(saturated)))
         exact = exact.to(point.params.device)
-        if bool(exact.any()):  # full Newton steps only
+        if bool(exact.any()):
             whole = (point.params == before.params - run.state.solved).flatten(1).all(dim=1)
+            sound &= whole | ~exact  # a part of a Newton step changes rows by that part only
             exact = exact & whole
         kept = keeps_saturated_rows(run.objective, before.logits, point, limit, exact)
         # no step follows the curvature of rows that they hide

@@ -150,10 +150,11 @@ class TorchLogisticClassifier(
     In addition to a dense X, a fit takes ``n (32 + 16 K)`` bytes for n rows of K logits (1 for two
     classes), ``32 s^2`` bytes for a Hessian of side ``s = K (n_features + 1)``, 7 % of X for
     samples of its rows and 12 MB of buffers. If s exceeds 3000, it takes ``n (32 + 24 K)`` bytes
-    and, instead of the Hessian, ``4 s (n_features + 1)`` for a block of it for each class, at most
-    0.3 GB, and ``340 s + 54,000 K`` for pairs of steps and the rows of the blocks. Where the logits
-    of three or more classes take more than 32 MiB and more than an eighth of X, a fit with an L2
-    penalty does not store them, and takes ``32 n`` bytes for rows, whatever K is.
+    and, instead of the Hessian, ``4 s (n_features + 1)`` for a block of it for each class, if that
+    is at most 1 GB or half the bytes of X in float64, and ``340 s + 54,000 K`` for pairs of steps
+    and the rows of the blocks. Where the logits of three or more classes take more than 32 MiB and
+    more than an eighth of X, a fit with an L2 penalty does not store them, and takes ``32 n`` bytes
+    for rows, whatever K is.
 
     With three classes or more, adding a constant to a feature's coefficients of all classes does
     not change the probabilities. Where the penalty and the bounds do not determine this constant

@@ -64,7 +64,7 @@ class ClassBlocks(Curvature):
         if isinstance(objective.data, InMemory):
             blocks = _grams(objective, point, weights, before)
         else:
-            data = objective.data
+            data, before = objective.data, None
             index = data.beside(torch.arange(data.n_samples))
 
             def product(block: Block, logits: Tensor, index: Tensor) -> tuple[Tensor, ...]:

@@ -21,7 +21,7 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """What a kernel writes into some of its arrays of rows."""
+    """Values that a kernel writes into some of its arrays of rows."""
 
     kernel: Kernel
     arrays: tuple[Any, ...]

@@ -92,7 +92,10 @@ def _search_line(
 def _search_points(
     objective: Objective, point: Point, direction: Tensor, moved: Point
 ) -> tuple[Point, Tensor]:
-    """Search the line to ``moved`` by whole passes, which cost no more than logits alone."""
+    """Search the line to ``moved`` by whole passes, where logits cost as much.
+
+    The curvature is that of the last two slopes.
+    """
     start = inner(point.gradient, direction)
     found, at, slope = moved, torch.zeros_like(start), start
 

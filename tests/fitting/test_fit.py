@@ -142,6 +142,7 @@ def test_threads_do_not_matter(threads):
     torch.testing.assert_close(a.params.coef, one.params.coef, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [np.asarray, sp.csr_array], ids=["dense", "CSR"])
 @pytest.mark.parametrize(("n", "p", "n_classes"), [(100_000, 4, 45), (15_000, 15, 300)])
 def test_logits_that_are_too_large_are_not_stored(n, p, n_classes, made):

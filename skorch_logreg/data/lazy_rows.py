@@ -114,7 +114,7 @@ def map_nested(tree: Any, kind: Any, function: Callable[[Any], Any]) -> Any:
 
 
 class RecordedRows(ABC):
-    """An array with one entry per row whose values are not at hand.
+    """An array with one entry per row whose values are not in memory.
 
     torch's functions and methods return another such array: operations on each row are recorded,
     and run where a sum over rows needs them. A sum over rows, or a slice of them, is computed at

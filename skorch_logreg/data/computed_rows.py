@@ -60,6 +60,26 @@ class ComputedRows(RecordedRows):
     def _with(self, node: Node) -> "ComputedRows":
         return ComputedRows(self.data, node)
 
+    def __getitem__(self, index: Any) -> Any:
+        """Select models by their parameters, or columns or rows as other such arrays do."""
+        match self.node.source, index:
+            case Product(params=params, offset=offset), (
+                slice(start=None, stop=None, step=None),
+                Tensor() as models,
+            ):
+                return self.product(self.data, params[models], offset)
+        return super().__getitem__(index)
+
+    def index_copy_(self, dim: int, index: Tensor, part: "ComputedRows") -> "ComputedRows":
+        """Replace models by their parameters: one product in a pass, as in a resumed fit."""
+        match self.node.source, part.node.source:
+            case Product(params=params, offset=offset), Product(params=of_part) if dim == 1:
+                joint = params.index_copy(0, index, of_part)
+                self.node = self.product(self.data, joint, offset).node
+                return self
+        replaced: ComputedRows = super().__getattr__("index_copy_")(dim, index, part)
+        return replaced
+
     def _collect(self, rows: slice) -> Tensor:
         index = torch.arange(len(self))[rows]
         out = self.node.like.new_empty(len(index), *self.node.like.shape[1:])

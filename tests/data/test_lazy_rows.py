@@ -139,3 +139,20 @@ def test_sums_over_rows_come_here(whole, remote):
 def test_what_is_not_of_each_row_is_refused(function, remote):
     with pytest.raises((TypeError, AttributeError, RuntimeError)):
         function(remote)
+
+
+def test_selected_and_replaced_models_are_one_product():
+    """Else a pass would multiply all models, and a resumed fit would round in another way."""
+    generator = torch.Generator().manual_seed(0)
+    X, params, other = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((15, 4), (3, 2, 5), (2, 2, 5))
+    )
+    data = replace(from_arrays(X, torch.zeros(15, dtype=torch.int64)), stores_logits=False)
+    few, offset = torch.tensor([2, 0]), X[:, :1, None]
+    replaced = ComputedRows.product(data, params, offset)
+    selected = replaced[:, few]
+    replaced.index_copy_(1, few, ComputedRows.product(data, other, offset))
+    for rows, expected in ((selected, params[few]), (replaced, params.index_copy(0, few, other))):
+        assert torch.equal(rows.node.source.params, expected)
+        assert torch.equal(rows[0:], ComputedRows.product(data, expected, offset)[0:])

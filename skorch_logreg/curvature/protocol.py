@@ -30,7 +30,7 @@ class Curvature(ABC):
 
     @abstractmethod
     def solve(self, gradient: Tensor) -> Tensor:
-        """Return ``B gradient`` (m, K, p + 1) for all models."""
+        """Return ``B gradient`` (m, K, p + 1) for all models, in an array of its own."""
 
     def damping(self, solved: Tensor) -> Tensor:
         """Return the part (m,) of ``1/2 gradient'solved`` that is due to the damping of a factor.

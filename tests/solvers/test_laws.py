@@ -6,9 +6,17 @@ from functools import partial
 import pytest
 import torch
 
+from skorch_logreg.curvature import UncorrelatedColumns
 from skorch_logreg.objective import hessian_product, inner
 from skorch_logreg.objective.line_search import line_search
-from skorch_logreg.solvers import LBFGS, SOLVERS, ProximalNewton, Status, drive
+from skorch_logreg.solvers import (
+    LBFGS,
+    SOLVERS,
+    ProximalNewton,
+    Status,
+    conjugate_gradient,
+    drive,
+)
 from skorch_logreg.solvers.choose import choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
@@ -161,6 +169,36 @@ def test_saturated_rows_never_raise_the_objective(loss, solver, reg_strength):
     assert all(
         after <= before * (1 + 1e-13) for before, after in zip(values, values[1:], strict=False)
     )
+
+
+@pytest.mark.parametrize("container", ["c-order", "csr", "computed-logits"])
+def test_directions_of_a_batch_multiply_the_models_that_need_it(loss, container, monkeypatch):
+    """Those that are done early are those of each model alone, and take part no longer."""
+    n_columns = 0
+
+    def counted(of, point):
+        product = hessian_product(of, point)
+
+        def multiply(vector):
+            nonlocal n_columns
+            n_columns += len(vector)
+            return product(vector)
+
+        return multiply
+
+    monkeypatch.setattr(conjugate_gradient, "hessian_product", counted)
+    of = objective(loss, container=CONTAINERS[container], reg_strength=(1e3, 1e-3, 3e2, 1e2), p=20)
+    point = of.evaluate(0.1 * parameters(of))
+
+    def directions(models):
+        part, at = of.select(models), point.select(models)
+        return newton_direction(part, at, UncorrelatedColumns.build(part, at), 1e-7)
+
+    together, (joint, n_columns) = directions(torch.arange(4)), (n_columns, 0)
+    alone = [directions(torch.tensor([i])) for i in range(4)]
+    assert joint < 1.5 * n_columns
+    for found, single in zip(together, map(torch.cat, zip(*alone, strict=True)), strict=True):
+        torch.testing.assert_close(found, single, rtol=1e-3, atol=1e-6 * float(single.abs().max()))
 
 
 def test_no_curvature_is_no_decrement_of_zero(loss):

@@ -51,7 +51,7 @@ def test_nearly_collinear_columns_are_minimised_to_tol(n_classes, solver, n):
 def minimise_quadratic(monkeypatch, product):
     """Have conjugate gradients minimise a function whose Hessian's product is given."""
     monkeypatch.setattr(conjugate_gradient, "hessian_product", lambda *_: product)
-    monkeypatch.setattr(conjugate_gradient, "_rounding_curvature", lambda *_: 0.0)
+    monkeypatch.setattr(conjugate_gradient, "_rounding_curvature", lambda *_: torch.zeros(1, 1))
 
 
 @pytest.mark.parametrize("spread", [1, 2, 3])
@@ -62,7 +62,7 @@ def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
     """Without a preconditioner a few products see a part: the rest is extrapolated."""
     eigenvalues = torch.logspace(0, -spread, 120, dtype=torch.float64)
     minimise_quadratic(monkeypatch, eigenvalues.mul)
-    curvature = SimpleNamespace(solve=lambda residual: residual)
+    curvature = SimpleNamespace(solve=torch.clone)
     for seed in range(10):
         gradient = torch.randn(120, generator=torch.Generator().manual_seed(seed)) * eigenvalues
         point = SimpleNamespace(gradient=gradient[None, None], value=torch.ones(1).double())
@@ -84,7 +84,7 @@ def test_a_step_is_not_more_accurate_than_the_goal_needs(monkeypatch):
         return eigenvalues * vector
 
     minimise_quadratic(monkeypatch, product)
-    curvature = SimpleNamespace(solve=lambda residual: residual)
+    curvature = SimpleNamespace(solve=torch.clone)
     gradient = torch.randn(120, generator=torch.Generator().manual_seed(0)) * eigenvalues
     gradient *= 1e-7**0.5 / ((gradient.square() / eigenvalues).sum() / 2).sqrt()
     point = SimpleNamespace(gradient=gradient[None, None], value=torch.ones(1).double())
@@ -121,7 +121,7 @@ def test_a_row_product_of_low_precision_proves_nothing(n, p, n_classes, C, monke
 def test_an_indefinite_preconditioner_is_not_used(monkeypatch):
     eigenvalues = torch.logspace(0, -2, 50, dtype=torch.float64)
     minimise_quadratic(monkeypatch, eigenvalues.mul)
-    curvature = SimpleNamespace(solve=lambda residual: -residual)
+    curvature = SimpleNamespace(solve=torch.neg)
     point = SimpleNamespace(gradient=eigenvalues[None, None], value=torch.ones(1).double())
     direction, decrement = conjugate_gradient.newton_direction(None, point, curvature, 1e-6)
     assert float(decrement) == pytest.approx(float(eigenvalues.sum()) / 2, rel=0.1)

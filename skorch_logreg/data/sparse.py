@@ -1,5 +1,6 @@
 """Sparse rows, and the products of their blocks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from skorch_logreg.data.gram import FormedRows, are_near_zero, centred_gram
 from skorch_logreg.data.low_precision import Fill
 from skorch_logreg.data.memory import InMemory
 from skorch_logreg.data.protocol import Block
-from skorch_logreg.data.tensors import CACHED_ENTRIES, PIECE_ENTRIES, SAMPLE_ROWS
+from skorch_logreg.data.tensors import CACHED_ENTRIES, PIECE_ENTRIES, SAMPLE_ROWS, pieces
 from skorch_logreg.data.threads import thread_count
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.quadratic import ColumnProblem, column_descent
@@ -121,18 +122,35 @@ class SparseBlock(CompiledPasses, FormedRows):
         self._stored, self._units = X, (center, scale)
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        slope = params[..., :-1] / self._scale
-        shift = params[..., -1] - slope @ self._center
-        flat = slope.reshape(-1, slope.shape[-1])
-        logits = passes.sparse_product(self._X, flat.T)
-        logits = logits.add_(shift.reshape(-1).to(logits.dtype)).view(-1, *shift.shape)
-        return logits if out is None else out.copy_(logits)
+        coef = params[..., :-1].flatten(0, 1)
+        shift = params[..., -1].flatten() - coef @ (self._center / self._scale)
+        if out is None:
+            dtype = torch.from_numpy(self._X.data[:0]).dtype
+            out = coef.new_empty(self._X.shape[0], *params.shape[:2], dtype=dtype)
+        logits = out.view(len(out), -1)
+        for some in self._groups(len(coef)):
+            slope = coef.new_empty(coef[some].shape[::-1])
+            torch.div(coef[some].T, self._scale[:, None], out=slope)
+            torch.add(passes.sparse_product(self._X, slope), shift[some], out=logits[:, some])
+        return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        flat = residual.reshape(len(residual), -1)
-        raw = passes.sparse_transposed_product(self._X, flat).T.reshape(*residual.shape[1:], -1)
-        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
-        return torch.cat([(raw - self._center * total) / self._scale, total], dim=-1)
+        flat = residual.flatten(1)
+        total = flat.sum(dim=0, dtype=self._scale.dtype)[:, None]
+        sums = total.new_empty(len(total), self._X.shape[1] + 1)
+        sums[:, -1:] = total
+        for some in self._groups(len(total)):
+            raw = passes.sparse_transposed_product(self._X, flat[:, some])
+            torch.mul(total[some], -self._center, out=sums[some, :-1])
+            sums[some, :-1].add_(raw.T).div_(self._scale)
+        return sums.view(*residual.shape[1:], -1)
+
+    def _groups(self, n_models: int) -> Iterator[slice]:
+        """Divide models into groups whose coefficients stay in a cache, if 16 of them do.
+
+        130 labels of 45,000 columns take .8 of the time; new arrays of all would take the rest.
+        """
+        return pieces(0, n_models, max(PIECE_ENTRIES // max(self._X.shape[1], 1), 16))
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None

@@ -27,19 +27,19 @@ _LOGIT_ROUNDING = 4 * torch.finfo(torch.float64).eps  # of sums of entries whose
 class _Systems:
     """Systems ``H d = -gradient`` of m models, after some products with their Hessians.
 
-    Squared residuals are those in the metric of the preconditioner, relative to the ``first``.
+    Squared residuals are inner products of a residual with its preconditioned residual.
     """
 
-    goal: Tensor  # decrement of a converged model
+    goal: Tensor  # decrement from which on a model counts as converged
     value: Tensor
-    rounding: Tensor  # curvature that rounding may add
+    rounding: Tensor  # factor (m, K) of `_rounding_curvature`
     first: Tensor
-    for_step: Tensor  # squared residual at which a direction is good enough
+    for_step: Tensor  # share of the first at which a direction is good enough
     to_decide: Tensor  # and one whose decrement may meet the goal
     direction: Tensor
     search: Tensor
     residual: Tensor
-    rz: Tensor
+    rz: Tensor  # squared residual
     decrement: Tensor
     total: Tensor  # decrement with what the next products would add
     recent: Tensor  # last squared residuals (m, products), at most `_RECENT`
@@ -131,7 +131,10 @@ def _start(
 def _solve(
     product: Callable[[Tensor], Tensor], curvature: Curvature, at: _Systems, budget: Iterator[int]
 ) -> Tensor:
-    """Improve the directions until those of half of the models are done; return the others."""
+    """Iterate until at least half of the models are done, and return the indices of the others.
+
+    ``at`` is updated in place. No others are left where all products of the budget are used up.
+    """
     for _ in budget:
         image = product(at.search)
         search_curvature = inner(at.search, image)

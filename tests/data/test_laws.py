@@ -1,5 +1,6 @@
 """Every container is the dense one, whatever the size of its blocks (promises 7 and 10)."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -465,3 +466,27 @@ def test_other_rows_keep_targets_and_weights():
     recast.reduce(lambda block, out: (block.matmul(params, out=out).sum(),), out)
     _close(out, torch.einsum("np,mkp->nmk", other, params[..., :-1]) + params[..., -1])
     assert recast.weight is held.weight
+
+
+@pytest.fixture
+def warn_always():
+    """Have torch repeat the warnings that it gives once in a process."""
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(False)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_sparse_products_read_what_may_not_be_written(dtype, rtol, warn_always):
+    """Arrays that joblib has mapped into memory are read-only; torch would warn of them."""
+    X = sp.random(20, 40, density=0.2, format="csr", dtype=dtype, random_state=0)
+    X.data.setflags(write=False)
+    data = from_arrays(sp.csr_array(X), torch.zeros(20, dtype=torch.int64))
+    params = torch.randn(3, 2, 41, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logits = data.block(slice(0, 20)).matmul(params)
+        none = data.block(slice(5, 5)).matmul(params)
+    dense = torch.einsum("np,mkp->nmk", torch.from_numpy(X.toarray()).double(), params[..., :-1])
+    torch.testing.assert_close(logits.double(), dense + params[..., -1], rtol=rtol, atol=rtol)
+    assert none.shape == (0, 3, 2)

@@ -74,6 +74,21 @@ def test_a_decrement_of_slow_conjugate_gradients_is_that_of_all_products(
             assert decrement > share * truth
 
 
+@pytest.mark.parametrize("share", [0.8, 0.95, 1.05, 1.2])
+def test_a_decrement_near_its_goal_is_decided(share, monkeypatch):
+    """Its sum is above the goal, or its extrapolation below: else a step would be wasted."""
+    eigenvalues = torch.logspace(0, -3, 120, dtype=torch.float64)
+    minimise_quadratic(monkeypatch, eigenvalues.mul)
+    curvature = SimpleNamespace(solve=torch.clone)
+    for seed in range(10):
+        gradient = torch.randn(120, generator=torch.Generator().manual_seed(seed)) * eigenvalues
+        point = SimpleNamespace(gradient=gradient[None, None], value=torch.ones(1).double())
+        goal = share * float((gradient.square() / eigenvalues).sum()) / 2
+        found = conjugate_gradient.newton_direction(None, point, curvature, goal**0.5)
+        least = -float((gradient * found[0]).sum()) / 2
+        assert least > goal or float(found[1]) <= goal * (1 + 1e-12)
+
+
 def test_a_step_is_not_more_accurate_than_the_goal_needs(monkeypatch):
     """Just above its goal, a decrement of 1e-7 needs a step that leaves some per cent of it."""
     eigenvalues, n_products = torch.logspace(0, -3, 120, dtype=torch.float64), 0

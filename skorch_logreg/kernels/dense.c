@@ -27,20 +27,18 @@ EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, in
 /* The side of a Gram matrix in whole panels. */
 EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PANEL; }
 
-/* The number of rows that are copied at a time for a Gram matrix of such a side. */
-EXPORT int64_t gram_tile(int64_t side)
-{
-    return smaller(TILE_ENTRIES / side > PANEL ? TILE_ENTRIES / side : PANEL, MAX_TILE);
-}
+/* The numbers in the copies of rows that a Gram matrix of such a side is computed from. */
+EXPORT int64_t gram_buffer(int64_t side) { return side * GRAM_ROWS; }
 
 /* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` over some columns, all if they are NULL,
-   to out (side, side). `side` is a multiple of PANEL, and the buffer has side * tile numbers. */
+   to out (side, side). `side` is a multiple of PANEL, and the buffer has gram_buffer(side)
+   numbers. */
 EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const int64_t *columns,
-    int64_t n_chosen, const double *root, int64_t side, int64_t tile, double *buffer, double *out)
+    int64_t n_chosen, const double *root, int64_t side, double *buffer, double *out)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
-    DISPATCH(gram_double, columns, n_chosen, root, side, tile, buffer, out);
+    DISPATCH(gram_double, columns, n_chosen, root, side, buffer, out);
 }
 
 #define SQUARE 32 /* sides of the blocks that `mirror` copies */

@@ -108,15 +108,15 @@ INNER int newton_step(int64_t n_outputs, int64_t size, const double *params, con
    (4, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero before; and the
    objective and the decrement. With is_rough the Hessian has float32 products. Without an intercept its
    slope is zero. Return 0 if the Hessian is not positive definite. `buffer` has
-   n_rows + side * (tile + 2) numbers. */
+   n_rows + gram_buffer(side) + 2 side numbers. */
 EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
     const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
-    int64_t side, int64_t tile, double *logits, double *sums, double *factor, double *ends, double *buffer)
+    int64_t side, double *logits, double *sums, double *factor, double *ends, double *buffer)
 {
     int64_t size = n_columns + 1, i;
-    double *root = buffer, *panels = root + n_rows, *slope = panels + side * tile;
+    double *root = buffer, *panels = root + n_rows, *slope = panels + side * GRAM_ROWS;
     double *unit = slope + side, *last = factor + n_columns * side, constant;
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
     rows_t rows = {sign, weight, weight_stride, 0};
@@ -126,9 +126,9 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
     for (i = 0; i < n_rows; i++)
         root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
     if (is_rough)
-        DISPATCH(gram_float, 0, n_columns, root, side, tile, (float *)panels, factor);
+        DISPATCH(gram_float, 0, n_columns, root, side, (float *)panels, factor);
     else
-        DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, factor);
+        DISPATCH(gram_double, 0, n_columns, root, side, panels, factor);
     for (i = 0; i < size; i++)
         sums[3 * size + i] = last[i];
     return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
@@ -183,17 +183,17 @@ INNER double product(const matrix_t *m, int is_float, int by_column, int transpo
    (n_rows, n_outputs), and sums (3, n_outputs, p + 1), without those of the intercept's Hessian row.
    The factor has n_outputs * (p + 1) rows. The Hessian is the sum of the products of all pairs of
    classes, so that nothing cancels where a probability is close to one. `buffer` has
-   (n_outputs + 4) * n_rows + side * (tile + side + 1) + n_outputs * (p + 1) numbers. */
+   (n_outputs + 4) * n_rows + gram_buffer(side) + side * (side + 1) + n_outputs * (p + 1) numbers. */
 EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const int64_t *class_of,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
     const double *params, const double *ridge, double shift, int fit_intercept, int64_t n_outputs,
-    int64_t side, int64_t tile, double *logits, double *sums, double *factor,
+    int64_t side, double *logits, double *sums, double *factor,
     double *ends, double *buffer)
 {
     int64_t size = n_columns + 1, n = n_rows, i, k, l;
     double *e = buffer, *top = e + n_outputs * n, *wrong = top + n, *total = wrong + n, *root = total + n;
-    double *panels = root + n, *gram = panels + side * tile, *unit = gram + side * side;
+    double *panels = root + n, *gram = panels + side * GRAM_ROWS, *unit = gram + side * side;
     double *slope = unit + side, *constant = slope + n_outputs * n_columns;
     sum_t value = {{0.0}, {0.0}};
     matrix_t m = {entries, n, n_columns, row_stride, column_stride, center, scale ? unit : 0};
@@ -239,7 +239,7 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
             for (i = 0; i < n; i++)
                 root[i] = sqrt(weight[i * weight_stride] * e[k * n + i] * e[l * n + i]) / total[i];
             memset(gram, 0, sizeof(double) * (size_t)(side * side));
-            DISPATCH(gram_double, 0, n_columns, root, side, tile, panels, gram);
+            DISPATCH(gram_double, 0, n_columns, root, side, panels, gram);
             add_pair(k, l, size, n_outputs, gram, side, factor);
         }
     add_mean_class(size, n_outputs, factor);

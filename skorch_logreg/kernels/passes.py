@@ -227,13 +227,13 @@ def newton_step(
     y = _address(targets, torch.float64 if is_logistic else torch.int64)
     if kernel is None or row_weight is None or y is None:
         return None
-    padded, tile = _panels(side)
+    padded, room = _panels(side)
     logits = params.new_empty(n_rows, 1, n_outputs)
-    stride, n_sums, n_buffer = padded, 4, n_rows + padded * (tile + 2)
+    stride, n_sums, n_buffer = padded, 4, n_rows + room + 2 * padded
     if not is_logistic:
         stride, n_sums = size, 3
-        n_buffer = (n_outputs + 4) * n_rows + padded * (tile + padded + 1) + size
-    shape = (is_rough if is_logistic else n_outputs, padded, tile)
+        n_buffer = (n_outputs + 4) * n_rows + room + padded * (padded + 1) + size
+    shape = (is_rough if is_logistic else n_outputs, padded)
     buffer = params.new_empty(n_buffer)
     # one array of zeros: the matrix, the sums and the ends
     zeros = params.new_zeros(stride * stride + n_sums * size + 2)
@@ -253,9 +253,9 @@ def newton_step(
 
 @cache
 def _panels(side: int) -> tuple[int, int]:
-    """Return the padded side of a Gram matrix and the number of rows that are copied at a time."""
+    """Return the padded side of a Gram matrix, and the size of the buffer that it needs."""
     padded = compiled("gram_side")(side)
-    return padded, compiled("gram_tile")(padded)
+    return padded, compiled("gram_buffer")(padded)
 
 
 def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:
@@ -270,12 +270,12 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
     if kernel is None or weight.dtype != torch.float64:
         return None
     side = (X.shape[1] if columns is None else len(columns)) + 1
-    padded, tile = _panels(side)
+    padded, room = _panels(side)
     total = weight.new_zeros(padded, padded)
-    buffer, root = weight.new_empty(padded * tile), weight.sqrt()
+    buffer, root = weight.new_empty(room), weight.sqrt()
     chosen = None if columns is None else columns.to(torch.int64).contiguous()
     kernel(
-        *(None if chosen is None else chosen.data_ptr(), side - 1, root.data_ptr(), padded, tile),
+        *(None if chosen is None else chosen.data_ptr(), side - 1, root.data_ptr(), padded),
         *(buffer.data_ptr(), total.data_ptr()),
     )
     return _mirrored(total[:side, :side])

@@ -115,8 +115,9 @@ def test_kernels_stay_within_their_arrays_and_types(checkout):
     ]
     if not all(map(os.path.isabs, runtimes)):
         pytest.skip("no sanitizers")
-    # of one instruction set: its compilation takes a third of the time
-    flags = "-DSKORCH_LOGREG_NO_CLONES -fsanitize=address,undefined -fno-sanitize-recover=all -g"
+    # of one instruction set: its compilation takes a third of the time; with the blocks of AVX-512
+    flags = "-DSKORCH_LOGREG_NO_CLONES -DSKORCH_LOGREG_WIDE_BLOCKS"
+    flags += " -fsanitize=address,undefined -fno-sanitize-recover=all -g"
     preload = {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
     run_kernel_tests(checkout, flags, **preload)
     (built,) = (checkout / "skorch_logreg/kernels").glob("*.so")

@@ -32,8 +32,10 @@
 
 #if defined(__GNUC__)
 #define INNER static inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address)
 #else
 #define INNER static inline
+#define PREFETCH(address) (void)(address)
 #endif
 
 /* Whether the processor has 32 vector registers of 64 bytes. */

@@ -32,6 +32,8 @@ INNER const void *moved(const void *x, int64_t i, int is_float)
     return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
 }
 
+#define SHORT_ROW 512 /* entries of rows, about a page, up to which the processor fetches too few ahead */
+
 /* Add to out[i] the inner products of `count` vectors with v (size,), four at a time. */
 INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
     const double *v, double *restrict out)
@@ -41,6 +43,9 @@ INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, 
         const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
         const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
         double a = 0.0, b = 0.0, c = 0.0, d = 0.0;
+        if (stride == size && size <= SHORT_ROW)
+            for (j = 0; j < 4 * size; j += is_float ? 16 : 8)
+                PREFETCH(moved(x0, 8 * size + j, is_float));
 #pragma omp simd reduction(+ : a, b, c, d)
         for (j = 0; j < size; j++) {
             a += entry(x0, j, is_float) * v[j];

@@ -12,7 +12,7 @@ typedef struct {
 
 /* Consecutive logits: of some rows and all models, or of one row and some models. */
 typedef struct {
-    int64_t row, rows, model, width, start;
+    int64_t rows, model, width, start;
     double sign[MAX_TILE], weight[MAX_TILE];
 } tile_t;
 
@@ -26,37 +26,48 @@ INNER int64_t tile_rows(const batch_t *b)
     return b->n_models > MAX_TILE ? 1 : MAX_TILE / b->n_models;
 }
 
+/* Copy numbers of the rows and models of a tile, with the longer loop inside. */
+INNER void copy_tile(const double *from, int64_t row_stride, int64_t model_stride, const tile_t *t,
+    double *restrict to)
+{
+    int64_t width = t->width, i, k;
+    if (width < t->rows)
+        for (k = 0; k < width; k++)
+            for (i = 0; i < t->rows; i++)
+                to[i * width + k] = from[i * row_stride + k * model_stride];
+    else
+        for (i = 0; i < t->rows; i++)
+            for (k = 0; k < width; k++)
+                to[i * width + k] = from[i * row_stride + k * model_stride];
+}
+
 /* Read a tile, and return the number of its logits. */
 INNER int64_t read_tile(const batch_t *b, int64_t row, int64_t model, tile_t *t)
 {
-    t->row = row;
     t->model = model;
     t->rows = smaller(tile_rows(b), b->n_rows - row);
     t->width = smaller(tile_width(b), b->n_models - model);
     t->start = row * b->n_models + model;
-    for (int64_t i = 0; i < t->rows; i++)
-        for (int64_t k = 0; k < t->width; k++) {
-            int64_t of_sign = (row + i) * b->sign_row + (model + k) * b->sign_model;
-            int64_t of_weight = (row + i) * b->weight_row + (model + k) * b->weight_model;
-            t->sign[i * t->width + k] = b->sign[of_sign];
-            t->weight[i * t->width + k] = b->weight[of_weight];
-        }
+    copy_tile(b->sign + row * b->sign_row + model * b->sign_model, b->sign_row, b->sign_model, t,
+        t->sign);
+    copy_tile(b->weight + row * b->weight_row + model * b->weight_model, b->weight_row,
+        b->weight_model, t, t->weight);
     return t->rows * t->width;
 }
 
 /* Add the terms of a tile to sums (n_models,), which are followed by what rounding took from them. */
 INNER void add_tile(const batch_t *b, const tile_t *t, const double *terms, double *sums)
 {
-    double *rest = sums + b->n_models;
     if (b->n_models == 1) { /* a chain of sums would wait for each of them */
         sum_t sum = {{0.0}, {0.0}};
         add_all(&sum, t->rows, terms);
-        add_exactly(sums, rest, total_of(&sum));
+        add_exactly(sums, sums + 1, total_of(&sum));
         return;
     }
+    double *restrict sum = sums + t->model, *restrict rest = sum + b->n_models;
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t k = 0; k < t->width; k++)
-            add_exactly(sums + t->model + k, rest + t->model + k, terms[i * t->width + k]);
+            add_exactly(sum + k, rest + k, terms[i * t->width + k]);
 }
 
 /* Add the weighted losses, and what rounding took from these sums, to sums (2, n_models), which are
@@ -69,13 +80,14 @@ EXPORT CLONES void logistic_models(const double *logits, int64_t n_rows, int64_t
     tile_t t;
     for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
         for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
-            double loss[MAX_TILE];
+            double loss[MAX_TILE], e[MAX_TILE];
             int64_t size = read_tile(&b, row, model, &t), i;
             const double *from = logits + t.start;
             double *to = residual + t.start;
+            exp_minus_all(size, from, e);
 #pragma omp simd
             for (i = 0; i < size; i++) {
-                terms_t terms = logistic_terms(from[i] * t.sign[i]);
+                terms_t terms = logistic_terms(from[i] * t.sign[i], e[i]);
                 loss[i] = t.weight[i] * terms.loss;
                 to[i] = t.weight[i] * terms.wrong * t.sign[i];
             }
@@ -96,14 +108,17 @@ EXPORT CLONES void logistic_along(const double *logits, int64_t n_rows, int64_t 
     tile_t t;
     for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
         for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
-            double loss[MAX_TILE], slope[MAX_TILE], curvature[MAX_TILE], step[MAX_TILE];
+            double loss[MAX_TILE], slope[MAX_TILE], curvature[MAX_TILE], at[MAX_TILE], e[MAX_TILE];
             int64_t size = read_tile(&b, row, model, &t), i;
             const double *from = logits + t.start, *by = change + t.start;
+            copy_tile(steps + model, 0, 1, &t, at);
+#pragma omp simd
             for (i = 0; i < size; i++)
-                step[i] = steps[t.model + i % t.width];
+                at[i] = from[i] + at[i] * by[i];
+            exp_minus_all(size, at, e);
 #pragma omp simd
             for (i = 0; i < size; i++) {
-                terms_t terms = logistic_terms((from[i] + step[i] * by[i]) * t.sign[i]);
+                terms_t terms = logistic_terms(at[i] * t.sign[i], e[i]);
                 loss[i] = t.weight[i] * terms.loss;
                 slope[i] = t.weight[i] * terms.wrong * t.sign[i] * by[i];
                 curvature[i] = t.weight[i] * terms.curvature * by[i] * by[i];
@@ -160,11 +175,15 @@ EXPORT CLONES void cumulative_sums(const double *logits, int64_t n_rows, int64_t
     for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
         for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
             double above[MAX_TILE], below[MAX_TILE], up[MAX_TILE], down[MAX_TILE];
+            double e_above[MAX_TILE], e_below[MAX_TILE];
             int64_t place[MAX_TILE], i;
             int64_t size = read_ordered(&o, row, model, &t, logits, 5, above, below, place);
+            exp_minus_all(size, above, e_above);
+            exp_minus_all(size, below, e_below);
 #pragma omp simd
             for (i = 0; i < size; i++) {
-                terms_t of_up = logistic_terms(above[i]), of_down = logistic_terms(below[i]);
+                terms_t of_up = logistic_terms(above[i], e_above[i]);
+                terms_t of_down = logistic_terms(below[i], e_below[i]);
                 above[i] = t.weight[i] * of_up.wrong;
                 below[i] = t.weight[i] * of_down.wrong;
                 up[i] = t.weight[i] * of_up.curvature;
@@ -195,14 +214,18 @@ EXPORT CLONES void cumulative_models(const double *logits, int64_t n_rows, int64
     for (int64_t row = 0; row < n_rows; row += tile_rows(&b))
         for (int64_t model = 0; model < n_models; model += tile_width(&b)) {
             double above[MAX_TILE], below[MAX_TILE], loss[MAX_TILE];
+            double e_above[MAX_TILE], e_below[MAX_TILE];
             int64_t place[MAX_TILE], i;
             int64_t size = read_ordered(&o, row, model, &t, logits, 1, above, below, place);
             double *to = residual + t.start;
             for (i = 0; i < size; i++)
                 loss[i] = shares[place[i]];
+            exp_minus_all(size, above, e_above);
+            exp_minus_all(size, below, e_below);
 #pragma omp simd
             for (i = 0; i < size; i++) {
-                terms_t of_up = logistic_terms(above[i]), of_down = logistic_terms(below[i]);
+                terms_t of_up = logistic_terms(above[i], e_above[i]);
+                terms_t of_down = logistic_terms(below[i], e_below[i]);
                 loss[i] = t.weight[i] * (loss[i] + of_up.loss + of_down.loss);
                 to[i] = t.weight[i] * (of_up.wrong - of_down.wrong);
             }

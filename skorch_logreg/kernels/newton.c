@@ -123,8 +123,9 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
     stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
     ends[0] = DISPATCH(pass, &rows, slope, constant, 0, logits, sums, 0);
     standardise(&m, sums);
+    exp_minus_all(n_rows, logits, root);
     for (i = 0; i < n_rows; i++)
-        root[i] = sqrt(weight[i * weight_stride] * logistic_terms(logits[i]).curvature);
+        root[i] = sqrt(weight[i * weight_stride] * root[i]) / (1.0 + root[i]);
     if (is_rough)
         DISPATCH(gram_float, 0, n_columns, root, side, (float *)panels, factor);
     else

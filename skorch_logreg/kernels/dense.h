@@ -8,13 +8,7 @@
 #define TILE_ENTRIES (1 << 15) /* of X, which stay in a core's second cache for the second product */
 #define MIN_COLUMN_TILE 64     /* consecutive entries of a column, at least */
 
-#define PANEL 16      /* columns of a panel of the Gram matrix */
 #define GRAM_ROWS 128 /* of two panels, which stay in a core's first cache */
-/* Heights and widths of the blocks of a Gram matrix whose sums fill half of the vector registers, so
-   that the operands have room: 32 registers of 64 bytes, and 16 of 32 bytes for doubles and floats. */
-#define WIDE_BLOCK 8, 16
-#define DOUBLE_BLOCK 4, 8
-#define FLOAT_BLOCK 4, 16
 
 typedef struct {
     const void *entries;
@@ -151,15 +145,19 @@ INNER double panel_entry(const matrix_t *m, const void *x, int64_t offset, int64
     return root * (m->unit ? (value - m->center[column]) * m->unit[column] : value);
 }
 
+/* In panels.c: add the products of two panels, which begin at columns i and j, to the lower triangle of
+   a Gram matrix of `size` columns. */
+void add_panels_double(const double *left, int64_t i, const double *right, int64_t j, int64_t size,
+    int64_t rows, double *out, int64_t side);
+void add_panels_float(const float *left, int64_t i, const float *right, int64_t j, int64_t size,
+    int64_t rows, double *out, int64_t side);
+
 #define NUMBER double
-#define BLOCK DOUBLE_BLOCK
 #define OF_NUMBER(function) function##_double
 #include "gram.h"
 #undef NUMBER
-#undef BLOCK
 #undef OF_NUMBER
 #define NUMBER float
-#define BLOCK FLOAT_BLOCK
 #define OF_NUMBER(function) function##_float
 #include "gram.h"
 

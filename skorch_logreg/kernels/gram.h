@@ -1,39 +1,6 @@
 /* Gram matrices of dense rows with products in NUMBER, which is double or float; included by dense.c
    once for each. */
 
-/* Add the products of `height` columns of one panel with `width` of another, both (rows, PANEL). */
-INNER void OF_NUMBER(add_block)(const NUMBER *restrict left, const NUMBER *restrict right,
-    int64_t rows, int height, int width, double *restrict out, int64_t side)
-{
-    NUMBER sum[PANEL][PANEL] = {{0}};
-    for (int64_t t = 0; t < rows; t++) {
-#if defined(__GNUC__)
-#pragma GCC unroll 8
-#endif
-        for (int i = 0; i < height; i++) {
-            NUMBER own = left[t * PANEL + i];
-#pragma omp simd
-            for (int j = 0; j < width; j++)
-                sum[i][j] += own * right[t * PANEL + j];
-        }
-    }
-    for (int i = 0; i < height; i++)
-        for (int j = 0; j < width; j++)
-            out[i * side + j] += sum[i][j];
-}
-
-/* Add the products of two panels, which begin at columns i and j, in blocks whose sums stay in
-   registers: those with an entry in the lower triangle of the first `size` columns. */
-INNER void OF_NUMBER(add_panels)(const NUMBER *left, int64_t i, const NUMBER *right, int64_t j,
-    int64_t size, int64_t rows, int height, int width, double *out, int64_t side)
-{
-    for (int b = 0; b < PANEL; b += width)
-        for (int a = 0; a < PANEL && i + a < size; a += height)
-            if (i + a + height > j + b)
-                OF_NUMBER(add_block)(left + a, right + b, rows, height, width,
-                    out + (i + a) * side + j + b, side);
-}
-
 /* Write the columns of a panel times the roots of the weights: (rows, PANEL). `columns` are those of
    X that are chosen, all if it is NULL. */
 INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column,
@@ -71,20 +38,15 @@ INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column,
 INNER double OF_NUMBER(gram)(const matrix_t *m, int is_float, int by_column, const int64_t *columns,
     int64_t n_chosen, const double *root, int64_t side, NUMBER *buffer, double *out)
 {
-    int is_wide = has_wide_registers();
     for (int64_t start = 0; start < m->n_rows; start += GRAM_ROWS) {
         int64_t rows = smaller(GRAM_ROWS, m->n_rows - start), i, j;
         for (i = 0; i < side; i += PANEL)
             OF_NUMBER(fill_panel)(m, is_float, by_column, columns, n_chosen, start, rows, i, root,
                 buffer + i * GRAM_ROWS);
         for (j = 0; j < side; j += PANEL) /* the right panel stays in the first cache */
-            for (i = j; i < side; i += PANEL) {
-                const NUMBER *left = buffer + i * GRAM_ROWS, *right = buffer + j * GRAM_ROWS;
-                if (is_wide)
-                    OF_NUMBER(add_panels)(left, i, right, j, n_chosen + 1, rows, WIDE_BLOCK, out, side);
-                else
-                    OF_NUMBER(add_panels)(left, i, right, j, n_chosen + 1, rows, BLOCK, out, side);
-            }
+            for (i = j; i < side; i += PANEL)
+                OF_NUMBER(add_panels)(buffer + i * GRAM_ROWS, i, buffer + j * GRAM_ROWS, j,
+                    n_chosen + 1, rows, out, side);
     }
     return 0.0;
 }

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays
+from skorch_logreg.data.dense import SmallBlock
 from skorch_logreg.data.low_precision import bfloat16_grams
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 
@@ -108,6 +109,26 @@ def test_grams_of_many_models(data):
     weight = _random(len(design), 40, 1).abs()
     (grams,) = held.reduce(lambda block, w: (block.gram(w, None),), weight)
     _close(grams[:, 0, :, 0], torch.einsum("np,nm,nq->mpq", design, weight[..., 0], design))
+
+
+@pytest.mark.parametrize("columns", [None, range(18, 0, -1)], ids=["every", "some"])
+@pytest.mark.parametrize("formed", [False, True], ids=["rows", "design"])
+def test_grams_of_models_with_many_rows(formed, columns):
+    """A kernel computes them, one model after the other."""
+    X = _random(500, 19) + 2.0
+    weight = _random(len(X), 3, 1, seed=1).abs()
+    held = from_arrays(X.numpy(), np.arange(len(X)) % 2, np.ones(len(X)))
+    center, scale = held.column_moments()
+    held = held.standardised(center, scale, LOSSES["binomial"].encode(held.targets))
+    if not formed:
+        held.design = None
+    assert isinstance(held.block(slice(0, 5)), SmallBlock) == formed
+    chosen = None if columns is None else torch.tensor(columns)
+    (grams,) = held.reduce(lambda block, w: (block.gram(w, None, chosen),), weight)
+    z = (X - center) / scale if columns is None else ((X - center) / scale)[:, chosen]
+    design = torch.cat([z, torch.ones(len(X), 1).double()], dim=1)
+    expected = torch.einsum("np,nm,nq->mpq", design, weight[..., 0], design)
+    torch.testing.assert_close(grams[:, 0, :, 0], expected, rtol=1e-12, atol=1e-10)
 
 
 @pytest.mark.parametrize("rank_one", [False, True])

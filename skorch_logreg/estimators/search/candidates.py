@@ -143,10 +143,7 @@ def _group(
             template = final
     candidates = []
     for index, own in values.items():
-        model = copy(final)
-        if type(final) is MultiLabel:
-            model.estimator = copy(final.estimator)
-        model.set_params(**own)
+        model = _with_parameters(final, own)
         try:
             model._validate_params()
         except ValueError as error:
@@ -156,6 +153,17 @@ def _group(
     if "threshold" in varying and type(final) is not MultiLabel:
         final.threshold = 0.5  # rows are validated without what candidates have of their own
     return CandidateGroup(template, tuple(candidates), network)
+
+
+def _with_parameters(classifier: Any, parameters: dict[str, Any]) -> Any:
+    """Copy a classifier, and set parameters of the copy."""
+    model = copy(classifier)
+    if type(model) is MultiLabel:
+        model.estimator = copy(model.estimator)
+        return model.set_params(**parameters)
+    for name, value in parameters.items():  # as set_params does after it has inspected signatures
+        setattr(model, name, value)
+    return model
 
 
 def _require_batchable(estimator: Any) -> None:

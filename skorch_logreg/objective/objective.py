@@ -292,17 +292,20 @@ class Objective:
             [point.gradient[..., :-1] - penalty_gradient, point.gradient[..., -1:]], dim=-1
         )
 
-    def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+    def _weighted_loss(self, block: Block, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the sums (m,) of the weighted losses, and weighted residuals (rows, m, K)."""
         found = weighted_loss(self.loss.kernel, logits, block.targets, block.weight)
         if found is None and self.loss.nuisance is not None:
             loss = cast(NuisanceLoss, self.loss)
             found = loss.weighted(logits, block.targets, block.weight)
         if found is not None:
-            return found[0], block.rmatmul(found[1])
+            return found
         value, residual = self.loss.value_residual(logits, block.targets)
-        weight = block.weight
-        residual = residual.mul_(weight[..., None])
-        return value.mul_(weight).sum(dim=0), block.rmatmul(residual)
+        return value.mul_(block.weight).sum(dim=0), residual.mul_(block.weight[..., None])
+
+    def _loss_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        value, residual = self._weighted_loss(block, logits)
+        return value, block.rmatmul(residual)
 
     def _terms(self, params: Tensor, last: bool) -> Callable[..., tuple[Tensor, ...]]:
         """Return the function that computes logits and sums of a pass.
@@ -328,16 +331,9 @@ class Objective:
 
     def _last_terms(self, block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         """Return `_loss_terms` and the Hessian row of the intercept, in one product with X."""
-        value, residual = self.loss.value_residual(logits, block.targets)
-        weight = block.weight
-        value = value.mul_(weight).sum(dim=0)
-        both = torch.cat([residual, self.loss.curvature(logits, block.targets)[0]], dim=1)
-        del residual
-        both = block.rmatmul(
-            both.unflatten(1, (2, -1)).mul_(weight[:, None, :, None]).flatten(1, 2)
-        )
-        gradient, intercept_hessian = both.chunk(2)
-        return value, gradient, intercept_hessian
+        value, residual = self._weighted_loss(block, logits)
+        curvature = self.loss.curvature(logits, block.targets)[0].mul_(block.weight[..., None])
+        return value, *block.rmatmul(torch.cat([residual, curvature], dim=1)).chunk(2)
 
     def _point(self, params: Tensor, logits: Tensor, terms: tuple[Tensor, ...]) -> Point:
         value, gradient, *intercept_hessian = terms

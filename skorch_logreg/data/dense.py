@@ -243,9 +243,11 @@ class DenseBlock(CompiledPasses, FormedRows):
         if columns is not None:
             center, scale = center[columns], scale[columns]
         if rank_one is None and is_near_zero(center, scale):
-            raw = _compiled_grams(self._values if self._is_centred else self._X, weight, columns)
-            if raw:
-                return _joined([centred_gram(own, center, scale) for own in raw])
+            found = _compiled_grams(self._values if self._is_centred else self._X, weight, columns)
+            if found is not None:
+                for gram in found[:, 0, :, 0]:
+                    centred_gram(gram, center, scale)
+                return found
         return super().gram(weight, rank_one, columns)
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
@@ -308,9 +310,9 @@ class SmallBlock(DenseBlock):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        raw = _compiled_grams(self._X, weight, columns) if rank_one is None else []
-        if raw:
-            return _joined(raw)
+        found = _compiled_grams(self._X, weight, columns) if rank_one is None else None
+        if found is not None:
+            return found
         z = self._design
         if columns is not None:
             z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
@@ -319,24 +321,19 @@ class SmallBlock(DenseBlock):
         return finished_grams(total, weight.shape[2], rank_one is not None)
 
 
-def _compiled_grams(X: Tensor, weight: Tensor, columns: Tensor | None) -> list[Tensor]:
-    """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` of one output by a kernel for each model.
+def _compiled_grams(X: Tensor, weight: Tensor, columns: Tensor | None) -> Tensor | None:
+    """Compute `Block.gram` of rows ``[x 1]`` and one output by a kernel for each model.
 
-    Empty without a kernel, or if calls for many small matrices would take longer than products.
+    None without a kernel, or if calls for many small matrices would take longer than products.
     """
     n_rows, n_models, n_outputs = weight.shape
     side = 1 + (X.shape[1] if columns is None else len(columns))
     if n_outputs > 1 or (n_models > 1 and n_rows * side**2 < CACHED_ENTRIES):
-        return []
-    found = []
-    for own in weight[..., 0].T.contiguous():
-        gram = passes.gram(X, own, columns)
-        if gram is None:
-            return []
-        found.append(gram)
-    return found
-
-
-def _joined(grams: list[Tensor]) -> Tensor:
-    """Join matrices of models with one output as `Block.gram` returns them."""
-    return torch.stack(grams)[:, None, :, None]
+        return None
+    out = weight.new_empty(n_models, 1, side, 1, side)
+    for gram, own in zip(out[:, 0, :, 0], weight[..., 0].T.contiguous(), strict=True):
+        found = passes.gram(X, own, columns)
+        if found is None:
+            return None
+        gram.copy_(found)
+    return out

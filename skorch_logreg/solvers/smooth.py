@@ -363,13 +363,11 @@ def _proven_by_duality(
 
     Returns the state and the models whose convergence the gap does not prove.
     """
-    if not objective.penalty.quadratic or objective.is_low_precision:
-        return state, list(models)
     goal = state.tol**2 * state.point.value
     # the penalty's share of the gap needs no pass, and often shows that the gap is too large
     is_small = (penalty_gap(objective, state.point)[0] <= goal).tolist()
     hopeful = [i for i in models if is_small[i]]
-    if not hopeful:
+    if not hopeful or not objective.penalty.quadratic or objective.is_low_precision:
         return state, list(models)
     index = state.indices(hopeful)
     part, point = objective.select(index), state.point.select(index)

@@ -74,9 +74,13 @@ def test_what_took_a_thousand_iterations_takes_few(seed):
 
 def test_coefficients_that_their_type_cannot_hold_say_how_far_they_are():
     """The minimum is reached in float64, with coefficients of 1e16 that float32 rounds."""
-    model = fitted(draw(574465)).model
-    assert not model.converged_
-    assert 2.9 < model.optimality_ < 3.3  # the root of 9.6
+    problem = draw(574465)
+    task, model = problem.task(), fitted(problem).model
+    theta = task.inward(*problem.parameters(model))
+    minimum = minimise(task, theta)
+    distance = float(task.change(minimum.theta, theta) / minimum.value)
+    assert distance > 1 and not model.converged_
+    assert model.optimality_**2 == pytest.approx(distance, rel=1e-6)
 
 
 def smooth(seed):

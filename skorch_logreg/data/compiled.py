@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.kernels import passes
 
 
@@ -56,6 +58,26 @@ class CompiledPasses:
             return None
         rows = self._stored, self.targets, self.weight
         return passes.newton_step(*rows, params, ridge, loss=loss, units=self._units, **options)
+
+    def newton_steps(
+        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
+    ) -> tuple[Tensor, Tensor] | None:
+        if not isinstance(self._stored, Tensor) or loss != "logistic":
+            return None
+
+        def steps(models: slice) -> tuple[Tensor, Tensor] | None:
+            targets, weight = (
+                of if of.shape[1] == 1 else of[:, models] for of in (self.targets, self.weight)
+            )
+            own = targets, weight, params[models], ridge[models]
+            return passes.newton_steps(self._stored, *own, units=self._units, **options)
+
+        n_models = -(-len(params) // thread_count())
+        parts = [slice(i, i + n_models) for i in range(0, len(params), n_models)]
+        found = [part for part in map_blocks(steps, parts) if part is not None]
+        if not found:
+            return None
+        return torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
 
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:
         """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""

@@ -52,6 +52,14 @@ class Block(Protocol):
         definite.
         """
 
+    def newton_steps(
+        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
+    ) -> tuple[Tensor, Tensor] | None:
+        """Take Newton steps of many models; see `kernels.passes.newton_steps`.
+
+        None without a kernel for the loss and these rows.
+        """
+
     def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
         """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of the rows.
 

@@ -111,7 +111,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     outcomes: list[Outcome] = []
     last, blocks = _last_fits(request, units, groups[0]), request.blocks
     for group in groups:
-        part, n_iter = objective if len(groups) == 1 else objective.select(group), 0
+        part = objective if len(groups) == 1 else objective.select(group)
+        n_iter = torch.zeros_like(group)
         if last:
             first = predicted_start(1 / part.reg_strength, last)
         elif written is not None:
@@ -120,7 +121,10 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             first = units.to_solver(_centered(request, request.start))
         else:
             try:
-                first, part, n_iter = cold_start(part, solver, request.tol, max_iter)
+                reports = request.callback is not None
+                first, part, n_iter = cold_start(
+                    part, solver, request.tol, max_iter, reports=reports
+                )
             except KeyboardInterrupt:
                 if not keep:
                     raise
@@ -135,13 +139,14 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             state=continued(part, first, request.tol, blocks),
             tol=request.tol,
             max_iter=max_iter,
-            n_iter=n_iter,
+            n_iter=int(n_iter.max()),
             callback=_reporter(request, units),
             bound=request.bound,
             journal=writer,
             written=written,
             keep=keep,
         )
+        outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
         last = [*last, (1 / part.reg_strength, outcome.params)][-2:]
         blocks = _reusable_blocks(outcome)
         outcomes.append(replace(outcome, state=None))

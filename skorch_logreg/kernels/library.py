@@ -26,6 +26,10 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
         *(c_int64, *(c_void_p,) * 5),
     ),
+    "dense_newton_steps": (
+        *(*_DENSE, *_BY_ROW, *_BY_ROW, *(c_void_p,) * 3, c_double, c_int, c_double),
+        *(*(c_int64,) * 3, *(c_void_p,) * 3),
+    ),
     "dense_multinomial_newton": (
         *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int),
         *(c_int64, c_int64, *(c_void_p,) * 5),

@@ -102,6 +102,32 @@ INNER int newton_step(int64_t n_outputs, int64_t size, const double *params, con
     return 1;
 }
 
+/* The value of `dense_newton`, with the rows as `pass` takes them; `buffer` has
+   n_rows + gram_buffer(side) + 2 side numbers. */
+INNER int newton_at(const void *entries, int64_t n_rows, int64_t n_columns, int64_t row_stride,
+    int64_t column_stride, int is_float, const rows_t *rows, const double *center, const double *scale,
+    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
+    int64_t side, double *logits, double *sums, double *factor, double *ends, double *buffer)
+{
+    int64_t size = n_columns + 1, i;
+    double *root = buffer, *panels = root + n_rows, *slope = panels + side * GRAM_ROWS;
+    double *unit = slope + side, *last = factor + n_columns * side, constant;
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
+    ends[0] = DISPATCH(pass, rows, slope, constant, 0, logits, sums, 0);
+    standardise(&m, sums);
+    exp_minus_all(n_rows, logits, root);
+    for (i = 0; i < n_rows; i++)
+        root[i] = sqrt(rows->weight[i * rows->weight_stride] * root[i]) / (1.0 + root[i]);
+    if (is_rough)
+        DISPATCH(gram_float, 0, n_columns, root, side, (float *)panels, factor);
+    else
+        DISPATCH(gram_double, 0, n_columns, root, side, panels, factor);
+    for (i = 0; i < size; i++)
+        sums[3 * size + i] = last[i];
+    return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
+}
+
 /* What a Newton step needs of a point with a ridge (p + 1,), all of rows (X - center) / scale, or of X
    itself if these are NULL: the logits; the gradient, the shifted diagonal of the Hessian, the product
    of its inverse with the gradient, and the loss's Hessian row of the intercept, in the rows of sums
@@ -115,24 +141,52 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
     const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
     int64_t side, double *logits, double *sums, double *factor, double *ends, double *buffer)
 {
-    int64_t size = n_columns + 1, i;
-    double *root = buffer, *panels = root + n_rows, *slope = panels + side * GRAM_ROWS;
-    double *unit = slope + side, *last = factor + n_columns * side, constant;
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
     rows_t rows = {sign, weight, weight_stride, 0};
-    stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
-    ends[0] = DISPATCH(pass, &rows, slope, constant, 0, logits, sums, 0);
-    standardise(&m, sums);
-    exp_minus_all(n_rows, logits, root);
-    for (i = 0; i < n_rows; i++)
-        root[i] = sqrt(weight[i * weight_stride] * root[i]) / (1.0 + root[i]);
-    if (is_rough)
-        DISPATCH(gram_float, 0, n_columns, root, side, (float *)panels, factor);
-    else
-        DISPATCH(gram_double, 0, n_columns, root, side, panels, factor);
-    for (i = 0; i < size; i++)
-        sums[3 * size + i] = last[i];
-    return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
+    return newton_at(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
+        scale, params, ridge, shift, fit_intercept, is_rough, side, logits, sums, factor, ends, buffer);
+}
+
+/* Newton steps of n_models models with parameters and ridge (n_models, p + 1), from the parameters on,
+   which are replaced; targets and weights are those of a row and a model, their strides in numbers.
+   A model stops after a step from a decrement of at most `goal` times the objective, before a step from
+   an objective that is higher than the one before, or where the Hessian is not positive definite. Store
+   the number of its steps, at most max_steps. `buffer` has 4 n_rows + gram_buffer(side) + 2 side
+   + side^2 + 5 (p + 1) numbers. */
+EXPORT CLONES void dense_newton_steps(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *signs, int64_t sign_stride,
+    int64_t sign_step, const double *weights, int64_t weight_stride, int64_t weight_step,
+    const double *center, const double *scale, const double *ridge, double shift, int fit_intercept,
+    double goal, int64_t max_steps, int64_t n_models, int64_t side, double *params, int64_t *n_steps,
+    double *buffer)
+{
+    int64_t size = n_columns + 1, model, step, i;
+    double *sign = buffer, *weight = sign + n_rows, *logits = weight + n_rows, *factor = logits + n_rows;
+    double *sums = factor + side * side, *before = sums + 4 * size, *rest = before + size;
+    rows_t rows = {sign, weight, 1, 0};
+    for (model = 0; model < n_models; model++, params += size, ridge += size) {
+        double last = INFINITY, ends[2] = {0.0, INFINITY};
+        for (i = 0; i < n_rows; i++) {
+            sign[i] = signs[i * sign_stride + model * sign_step];
+            weight[i] = weights[i * weight_stride + model * weight_step];
+        }
+        for (step = 0; step < max_steps && ends[1] > goal * ends[0]; step++) {
+            memset(factor, 0, sizeof(double) * (size_t)(side * side + 4 * size));
+            ends[0] = ends[1] = 0.0;
+            if (!newton_at(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
+                    scale, params, ridge, shift, fit_intercept, 0, side, logits, sums, factor, ends,
+                    rest))
+                break;
+            if (!(ends[0] <= last)) {
+                memcpy(params, before, sizeof(double) * (size_t)size);
+                break;
+            }
+            last = ends[0];
+            memcpy(before, params, sizeof(double) * (size_t)size);
+            for (i = 0; i < size; i++)
+                params[i] -= sums[2 * size + i];
+        }
+        n_steps[model] = step;
+    }
 }
 
 /* Add the blocks of a pair of classes, whose Gram matrix (side, side) is weighted with the product of

@@ -251,6 +251,51 @@ def newton_step(
     return logits, sums.view(n_sums, n_outputs, side), factor, ends
 
 
+def newton_steps(
+    X: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    params: Tensor,
+    ridge: Tensor,
+    *,
+    units: tuple[Tensor, Tensor] | None,
+    shift: float,
+    fit_intercept: bool,
+    goal: float,
+    max_steps: int,
+) -> tuple[Tensor, Tensor] | None:
+    """Take Newton steps of models with logistic loss, on few dense rows.
+
+    The arguments are those of `newton_step`, for parameters and ridge (m, 1, p + 1), and targets
+    and weights of a row, or of a row and a model.  A model stops after a step from a decrement of
+    at most ``goal`` times its objective, where its objective rises, and after ``max_steps`` steps.
+
+    Returns
+    -------
+    params : Tensor of shape (m, 1, p + 1)
+        Parameters after the last steps.
+    n_steps : Tensor of shape (m,)
+        Number of steps.
+    """
+    kernel, side = _of_rows(X, "newton_steps"), params.shape[2]
+    if kernel is None or not targets.dtype == weight.dtype == torch.float64:
+        return None
+    by_row = (
+        (rows.data_ptr(), rows.stride(0), rows.stride(1) * (rows.shape[1] > 1))
+        for rows in (targets, weight)
+    )
+    padded, room = _panels(side)
+    found, n_steps = params.clone(), torch.empty(len(params), dtype=torch.int64)
+    buffer = params.new_empty(4 * len(X) + room + 2 * padded + padded**2 + 5 * side)
+    kernel(
+        *(number for rows in by_row for number in rows),
+        *((None, None) if units is None else map(Tensor.data_ptr, units)),
+        *(ridge.data_ptr(), shift, fit_intercept, goal, max_steps, len(params), padded),
+        *map(Tensor.data_ptr, (found, n_steps, buffer)),
+    )
+    return found, n_steps
+
+
 @cache
 def _panels(side: int) -> tuple[int, int]:
     """Return the padded side of a Gram matrix, and the size of the buffer that it needs."""

@@ -5,7 +5,6 @@ from skorch_logreg.recession.ordered import ordered_direction
 from skorch_logreg.recession.saturated import (
     keeps_saturated_rows,
     saturated_models,
-    saturation_limit,
 )
 from skorch_logreg.recession.search import (
     count_separated_rows,
@@ -22,5 +21,4 @@ __all__ = [
     "keeps_saturated_rows",
     "proves_minimiser",
     "saturated_models",
-    "saturation_limit",
 ]

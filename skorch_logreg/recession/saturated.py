@@ -3,25 +3,14 @@
 import torch
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.data import Block
 from skorch_logreg.losses import Loss
-from skorch_logreg.objective import MAX_EXCESS, Objective, Point
+from skorch_logreg.objective import Objective, Point
 
 # share of a residual that has to remain after a step, far above the rounding of a step; of a row's
 # gain that a sparser direction has to keep; and of the change of a log-probability by an exact step
 # towards infinity that one of other steps may have
 MIN_SHARE = 0.1
-
-
-def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
-    """Return the weighted probability (m,) below which that of a wrong class may go to zero.
-
-    It is twice the decrement, see `saturated_models`, which is known up to a factor and to rounding
-    of the curvature: no step follows the curvature of rows that this hides.
-    """
-    hidden = rounding_shift(point.params[0].numel()) * point.value.abs()
-    return 2 * MAX_EXCESS * torch.maximum(decrement, hidden)
 
 
 def saturated_models(objective: Objective, point: Point, limit: Tensor) -> list[bool]:

@@ -20,7 +20,7 @@ from skorch_logreg.objective import (
     gradient_rounding,
     is_resolved,
 )
-from skorch_logreg.recession import keeps_saturated_rows, saturated_models, saturation_limit
+from skorch_logreg.recession import keeps_saturated_rows, saturated_models
 from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -28,6 +28,7 @@ from skorch_logreg.solvers.unbounded import (
     free_columns,
     rare_classes,
     recession_directions,
+    saturation_limit,
     separating_directions,
 )
 from skorch_logreg.subproblems.quadratic import MAX_STALLS

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.data import Block
 from skorch_logreg.losses import class_weight
-from skorch_logreg.objective import Objective, Point
+from skorch_logreg.objective import MAX_EXCESS, Objective, Point
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.objective.line_search import MAX_STEP_LOGITS
 from skorch_logreg.recession import (
@@ -17,7 +18,6 @@ from skorch_logreg.recession import (
     ordered_direction,
     proves_minimiser,
     saturated_models,
-    saturation_limit,
     unbounded_directions,
 )
 from skorch_logreg.solvers.choose import MAX_SIDE, choose_curvature
@@ -148,6 +148,16 @@ def rare_classes(objective: Objective, point: Point) -> list[bool]:
     else:
         spread = intercept.amax(dim=1) - intercept.amin(dim=1)
     return [s > MAX_STEP_LOGITS for s in spread.tolist()]
+
+
+def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
+    """Return the weighted probability (m,) below which that of a wrong class may go to zero.
+
+    It is twice the decrement, see `saturated_models`, which is known up to a factor and to rounding
+    of the curvature: no step follows the curvature of rows that this hides.
+    """
+    hidden = rounding_shift(point.params[0].numel()) * point.value.abs()
+    return 2 * MAX_EXCESS * torch.maximum(decrement, hidden)
 
 
 class _ConjugateGradientSteps:

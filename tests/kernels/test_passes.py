@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.data import dense, from_arrays
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
@@ -213,6 +214,59 @@ def test_a_newton_step_without_a_factor_is_left_to_torch():
         "logistic", params, nothing.double(), shift=0.0, fit_intercept=True, is_rough=False
     )
     assert found is None
+
+
+@pytest.mark.parametrize("own_targets", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("shape", [(5, 1), (130, 3), (90, 16), (600, 40)], ids=str)
+def test_newton_steps_of_many_models(shape, fit_intercept, own_targets):
+    """Each takes the steps that it would take alone, until its last decrement was small."""
+    rng, n_models = np.random.default_rng(3), 5
+    X, y, *_ = problem(shape, False, False)
+    weight = rng.exponential(size=(len(y), n_models)) * (rng.random((len(y), n_models)) < 0.8)
+    targets = rng.random((len(y), n_models)).round() if own_targets else y
+    data, one = from_arrays(X, targets, weight), torch.ones(shape[1], dtype=torch.float64)
+    loss = Binomial()
+    data = data.standardised(0.3 * one, 1.7 * one, loss.encode(data.targets), n_models)
+    strength = torch.logspace(-2, 2, n_models, dtype=torch.float64)
+    objective = Objective(data, loss, L2(), strength, fit_intercept)
+    wanted, wanted_steps = objective.zeros(), []
+    with without_kernels():
+        for i in range(n_models):
+            own = objective.select(torch.tensor([i]))
+            point, ratio, n_steps = own.evaluate(own.zeros()), math.inf, 0
+            while ratio > 1e-5 and n_steps < 4:
+                step = ExactHessian.build(own, point).solve(point.gradient)
+                ratio = float((point.gradient * step).sum() / 2 / point.value)
+                point, n_steps = own.evaluate(point.params - step), n_steps + 1
+            wanted[i] = point.params
+            wanted_steps.append(n_steps)
+    found, n_steps = data.whole.newton_steps(
+        "logistic",
+        objective.zeros(),
+        objective.ridge,
+        shift=1e-14,
+        fit_intercept=fit_intercept,
+        goal=1e-5,
+        max_steps=4,
+    )
+    assert n_steps.tolist() == wanted_steps
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11 * float(wanted.abs().max()))
+
+
+def test_newton_steps_end_where_the_objective_rises():
+    """From far away a Newton step goes too far: the model keeps the parameters before it."""
+    data = from_arrays(np.array([[1.0], [-1.0], [1.0]]), np.array([1, 0, 0]))
+    one = torch.ones(1, dtype=torch.float64)
+    data = data.standardised(0 * one, one, Binomial().encode(data.targets), 2)
+    start = torch.tensor([[[6.0, 0.0]], [[0.1, 0.0]]], dtype=torch.float64)
+    options = {"shift": 0.0, "fit_intercept": False, "goal": 1e-9, "max_steps": 20}
+    ridge = torch.full_like(start, 1e-6)
+    found, n_steps = data.whole.newton_steps("logistic", start, ridge, **options)
+    assert n_steps[0] == 1
+    assert found[0].tolist() == start[0].tolist()
+    assert 1 < n_steps[1] < 20
+    assert found[1, 0, 0] == pytest.approx(math.log(2), rel=1e-5)
 
 
 def test_sums_of_losses_are_exact_to_the_last_digit():

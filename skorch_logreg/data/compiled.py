@@ -1,5 +1,6 @@
 """Passes over blocks of rows by compiled kernels."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -72,12 +73,21 @@ class CompiledPasses:
             own = targets, weight, params[models], ridge[models]
             return passes.newton_steps(self._stored, *own, units=self._units, **options)
 
-        n_models = -(-len(params) // thread_count())
-        parts = [slice(i, i + n_models) for i in range(0, len(params), n_models)]
-        found = [part for part in map_blocks(steps, parts) if part is not None]
+        found = [part for part in map_blocks(steps, self._parts(len(params))) if part is not None]
         if not found:
             return None
         return torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
+
+    def _parts(self, n_models: int) -> list[slice]:
+        """Divide models among the threads; those with the same columns stay together."""
+        new = torch.zeros(n_models, dtype=torch.bool)
+        new[0] = True
+        for columns in (self.targets[..., 0], self.weight):
+            if columns.shape[1] > 1:  # else all models have the same
+                new[1:] |= (columns[:, 1:] != columns[:, :-1]).any(dim=0)
+        first = new.nonzero()[:, 0].tolist()
+        bounds = [*first[:: -(-len(first) // thread_count())], n_models]
+        return [slice(*ends) for ends in pairwise(bounds)]
 
     def _raw(self, params: Tensor) -> tuple[Tensor, float]:
         """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""

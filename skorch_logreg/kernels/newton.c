@@ -148,6 +148,7 @@ EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_co
 
 /* Newton steps of n_models models with parameters and ridge (n_models, p + 1), from the parameters on,
    which are replaced; targets and weights are those of a row and a model, their strides in numbers.
+   With the targets and weights of the model before, another begins with the last parameters of that one.
    A model stops after a step from a decrement of at most `goal` times the objective, before a step from
    an objective that is higher than the one before, or where the Hessian is not positive definite. Store
    the number of its steps, at most max_steps. `buffer` has 4 n_rows + gram_buffer(side) + 2 side
@@ -165,10 +166,15 @@ EXPORT CLONES void dense_newton_steps(const void *entries, int64_t n_rows, int64
     rows_t rows = {sign, weight, 1, 0};
     for (model = 0; model < n_models; model++, params += size, ridge += size) {
         double last = INFINITY, ends[2] = {0.0, INFINITY};
+        int is_new = model == 0;
         for (i = 0; i < n_rows; i++) {
-            sign[i] = signs[i * sign_stride + model * sign_step];
-            weight[i] = weights[i * weight_stride + model * weight_step];
+            double s = signs[i * sign_stride + model * sign_step];
+            double w = weights[i * weight_stride + model * weight_step];
+            is_new |= s != sign[i] || w != weight[i];
+            sign[i] = s, weight[i] = w;
         }
+        if (!is_new)
+            memcpy(params, params - size, sizeof(double) * (size_t)size);
         for (step = 0; step < max_steps && ends[1] > goal * ends[0]; step++) {
             memset(factor, 0, sizeof(double) * (size_t)(side * side + 4 * size));
             ends[0] = ends[1] = 0.0;

@@ -101,30 +101,24 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     """Choose solver and start, and run them; models of several strengths perhaps one by one."""
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
+    tol, reports = request.tol, request.callback is not None
     starts_cold = request.start is None and solver.checkpoint is None and not keep
     everything = [torch.arange(len(request.C), device=objective.reg_strength.device)]
     may_group = smooth and starts_cold and max_iter > 0
     groups = group_by_reg_strength(objective) if may_group else everything
-    known = {} if solver.checkpoint is None else fingerprint(solver, objective, request.tol)
+    known = {} if solver.checkpoint is None else fingerprint(solver, objective, tol)
     writer = CheckpointWriter(solver.checkpoint, known, max_bytes(solver, objective))
     written = writer.resume()
     outcomes: list[Outcome] = []
     last, blocks = _last_fits(request, units, groups[0]), request.blocks
     for group in groups:
         part = objective if len(groups) == 1 else objective.select(group)
-        n_iter = torch.zeros_like(group)
-        if last:
-            first = predicted_start(1 / part.reg_strength, last)
-        elif written is not None:
+        first, n_iter = _known_start(request, units, part, last), torch.zeros_like(group)
+        if written is not None:
             first = objective.zeros()
-        elif request.start is not None:
-            first = units.to_solver(_centered(request, request.start))
-        else:
+        elif first is None:
             try:
-                reports = request.callback is not None
-                first, part, n_iter = cold_start(
-                    part, solver, request.tol, max_iter, reports=reports
-                )
+                first, part, n_iter = cold_start(part, solver, tol, max_iter, reports=reports)
             except KeyboardInterrupt:
                 if not keep:
                     raise
@@ -136,8 +130,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             solver,
             part,
             first,
-            state=continued(part, first, request.tol, blocks),
-            tol=request.tol,
+            state=continued(part, first, tol, blocks),
+            tol=tol,
             max_iter=max_iter,
             n_iter=int(n_iter.max()),
             callback=_reporter(request, units),
@@ -153,6 +147,16 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     if len(outcomes) > 1:
         outcome = Outcome.joined(outcomes, torch.cat(groups).argsort())
     return replace(_solution(request, objective, units, outcome, status), blocks=blocks)
+
+
+def _known_start(
+    request: FitRequest, units: Units, part: Objective, last: list[tuple[Tensor, Tensor]]
+) -> Tensor | None:
+    """Return the prediction from the last fits, or the start of the request, or None."""
+    if last:
+        return predicted_start(1 / part.reg_strength, last)
+    start = request.start
+    return None if start is None else units.to_solver(_centered(request, start))
 
 
 def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[Tensor, Tensor]]:

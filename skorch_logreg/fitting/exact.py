@@ -101,7 +101,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     """Choose solver and start, and run them; models of several strengths perhaps one by one."""
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
-    tol, reports = request.tol, request.callback is not None
+    # an unwatched fit by no solver of the caller's may take Newton steps in one call
+    tol, in_one = request.tol, request.solver == "auto" and request.callback is None
     starts_cold = request.start is None and solver.checkpoint is None and not keep
     everything = [torch.arange(len(request.C), device=objective.reg_strength.device)]
     may_group = smooth and starts_cold and max_iter > 0
@@ -118,7 +119,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             first = objective.zeros()
         elif first is None:
             try:
-                first, part, n_iter = cold_start(part, solver, tol, max_iter, reports=reports)
+                first, part, n_iter = cold_start(part, solver, tol, max_iter, in_one=in_one)
             except KeyboardInterrupt:
                 if not keep:
                     raise

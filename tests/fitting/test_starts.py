@@ -70,7 +70,7 @@ def test_iterations_in_the_row_space_count():
 
 def test_no_steps_where_none_are_allowed():
     of = objective(LOSSES["binomial"])
-    params, _, n_iter = cold_start(of, LBFGS(), 1e-4, 0, reports=False)
+    params, _, n_iter = cold_start(of, LBFGS(), 1e-4, 0, in_one=True)
     assert not params.any()
     assert n_iter == 0
 

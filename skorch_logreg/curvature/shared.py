@@ -9,6 +9,7 @@ from skorch_logreg.curvature.cholesky import scaled_cholesky
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.data import Block
 from skorch_logreg.data.low_precision import LARGE_SIDE
+from skorch_logreg.data.tensors import take_models
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import Objective, Point, on_sample
@@ -96,7 +97,7 @@ class SharedHessian(Curvature):
     def at(self, point: Point, models: Tensor | None = None) -> "SharedHessian":
         logits, params = point.logits[self.rows], point.params
         if models is not None:
-            logits, params = logits[:, models], params[models]
+            logits, params = take_models(logits, models), params[models]
         rows = self.loss.curvature(logits)[0] * self.row_weight[..., None]
         weight = rows.sum(dim=0).clamp(min=1e-300)
         moved = replace(self, weight=weight, correction=None)
@@ -123,7 +124,7 @@ class SharedHessian(Curvature):
         return replace(
             self,
             strength=self.strength[models],
-            row_weight=self.row_weight[:, models],
+            row_weight=take_models(self.row_weight, models),
             weight=self.weight[models],
             correction=along_matrix and (along_matrix[0][models], along_matrix[1][models]),
         )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.tensors import take_models
 from skorch_logreg.kernels.quadratic import ColumnProblem
 
 
@@ -251,7 +252,7 @@ class Data(ABC):
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where models have their own."""
         targets, weight = (
-            array[:, models] if array.shape[1] > 1 else array
+            take_models(array, models) if array.shape[1] > 1 else array
             for array in (self.targets, self.weight)
         )
         columns = max(self.targets.shape[1], self.weight.shape[1])

@@ -1,6 +1,7 @@
 """Conversion of arrays to tensors that share their memory, and copies of columns."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +82,16 @@ def gather_columns(array: Tensor, columns: Tensor, out: Tensor | None = None) ->
     # torch gathers wide unsigned integers as signed ones only; the bits are the same
     into = None if out is None else out.view(signed)
     return torch.gather(array.view(signed), 1, index, out=into).view(array.dtype)
+
+
+def take_models(array: Any, models: Tensor) -> Any:
+    """Copy columns of an array (n, m, ...) of all models, in a third of the time of an index."""
+    if not isinstance(array, Tensor) or array.numel() < CACHED_ENTRIES:
+        return array[:, models]
+    shape = array.shape[2:]
+    each = torch.arange(shape.numel(), device=models.device)
+    columns = (models[:, None] * len(each) + each).ravel()
+    return gather_columns(array.flatten(1), columns).view(len(array), len(models), *shape)
 
 
 def gather_in_threads(X: Tensor, columns: Tensor) -> Tensor:

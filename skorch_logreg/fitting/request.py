@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skorch_logreg.curvature import ClassBlocks
 from skorch_logreg.data import Data
+from skorch_logreg.data.tensors import take_models
 from skorch_logreg.losses import Loss
 from skorch_logreg.minibatch import TrainingResult
 from skorch_logreg.objective import Objective, Params
@@ -164,7 +165,7 @@ class FitResult:
             self,
             params=Params(self.params.coef[models], self.params.intercept[models]),
             status=tuple(self.status[model] for model in at),
-            logits=self.logits[:, models],
+            logits=take_models(self.logits, models),
             nuisance=None if self.nuisance is None else self.nuisance[models],
             directions=tuple(self.directions[model] for model in at) if self.directions else (),
             **{name: getattr(self, name)[models] for name in _PER_MODEL},

@@ -6,6 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from skorch_logreg.data.tensors import take_models
+
 
 @dataclass(frozen=True)
 class Point:
@@ -39,7 +41,7 @@ class Point:
             return self
         return Point(
             self.params[models],
-            self.logits[:, models],
+            take_models(self.logits, models),
             self.value[models],
             self.gradient[models],
             None if self.intercept_hessian is None else self.intercept_hessian[models],

@@ -101,8 +101,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     """Choose solver and start, and run them; models of several strengths perhaps one by one."""
     solver, smooth = _choose_solver(request, objective), request.effective_penalty.smooth
     keep, max_iter, status = solver.on_interrupt == "keep", request.max_iter, Status.MAX_ITER
-    # an unwatched fit by no solver of the caller's may take Newton steps in one call
-    tol, in_one = request.tol, request.solver == "auto" and request.callback is None
+    # one kernel may take all Newton steps, unless a solver was asked for or steps are reported
+    tol, fused = request.tol, request.solver == "auto" and request.callback is None
     starts_cold = request.start is None and solver.checkpoint is None and not keep
     everything = [torch.arange(len(request.C), device=objective.reg_strength.device)]
     may_group = smooth and starts_cold and max_iter > 0
@@ -119,7 +119,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             first = objective.zeros()
         elif first is None:
             try:
-                first, part, n_iter = cold_start(part, solver, tol, max_iter, in_one=in_one)
+                first, part, n_iter = cold_start(part, solver, tol, max_iter, fused=fused)
             except KeyboardInterrupt:
                 if not keep:
                     raise

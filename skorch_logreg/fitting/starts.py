@@ -34,15 +34,15 @@ _MIN_WIDTH = 4
 
 
 def cold_start(
-    objective: Objective, solver: Solver, tol: float, max_iter: int, *, in_one: bool
+    objective: Objective, solver: Solver, tol: float, max_iter: int, *, fused: bool
 ) -> tuple[Tensor, Objective, Tensor]:
     """Compute initial parameters without a warm start.
 
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
     solution on a sample of them; with many columns, the solution in the space of the rows; for many
-    small models, if Newton steps may be taken ``in_one`` call, the parameters after them.  The
-    objective is returned as well, with the nuisance parameters of a sample, and the number of
-    iterations (m,), without those on a sample.
+    small models, if ``fused``, the parameters after Newton steps of one kernel.  The objective is
+    returned as well, with the nuisance parameters of a sample, and the number of iterations (m,),
+    without those on a sample.
     """
     none = torch.zeros_like(objective.reg_strength, dtype=torch.int64)
     if max_iter == 0:
@@ -58,7 +58,7 @@ def cold_start(
     _, n_outputs, side = objective.shape
     if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
         return start_on_batches(objective, zero), objective, none
-    steps = _newton_steps(objective, zero, tol, max_iter) if in_one else None
+    steps = _newton_steps(objective, zero, tol, max_iter) if fused else None
     if steps is not None:
         return steps[0], objective, steps[1]
     # more iterations indicate an optimum at infinity
@@ -103,7 +103,7 @@ def _newton_steps(
         objective.ridge,
         shift=rounding_shift(start.shape[2]),
         fit_intercept=objective.fit_intercept,
-        goal=PROOF_RATE**2 * tol,  # that of the next point is about the square of this
+        goal=PROOF_RATE**2 * tol,  # the next decrement is about the square of the last
         max_steps=min(max_iter, MAX_STEPS),
     )
     if found is None:

@@ -269,6 +269,8 @@ def newton_steps(
     The arguments are those of `newton_step`, for parameters and ridge (m, 1, p + 1), and targets
     and weights of a row, or of a row and a model.  A model stops after a step from a decrement of
     at most ``goal`` times its objective, where its objective rises, and after ``max_steps`` steps.
+    One with the targets and weights of the model before begins where that one stopped, not at its
+    own parameters.
 
     Returns
     -------

@@ -2,10 +2,7 @@
 
 from skorch_logreg.recession.newton import NewtonSteps, proves_minimiser
 from skorch_logreg.recession.ordered import ordered_direction
-from skorch_logreg.recession.saturated import (
-    keeps_saturated_rows,
-    saturated_models,
-)
+from skorch_logreg.recession.saturated import keeps_saturated_rows, saturated_models
 from skorch_logreg.recession.search import (
     count_separated_rows,
     find_direction,

@@ -7,6 +7,7 @@ import torch
 from skorch_logreg.data import from_arrays
 from skorch_logreg.fitting import Params, Status, fit
 from skorch_logreg.fitting.starts import cold_start, predicted_start
+from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import minimise_intercept
 from skorch_logreg.penalties import L2
@@ -70,9 +71,40 @@ def test_iterations_in_the_row_space_count():
 
 def test_no_steps_where_none_are_allowed():
     of = objective(LOSSES["binomial"])
-    params, _, n_iter = cold_start(of, LBFGS(), 1e-4, 0, in_one=True)
+    params, _, n_iter = cold_start(of, LBFGS(), 1e-4, 0, fused=True)
     assert not params.any()
     assert n_iter == 0
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+def test_many_small_models_start_after_newton_steps_of_one_kernel():
+    """Each counts its own steps; with a callback, or a solver that is named, there are none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = (X[:, 0] + rng.logistic(size=300) > 0).astype(int)
+    C = torch.logspace(-4, 2, 7, dtype=torch.float64)
+    data, seen = from_arrays(X, y), []
+
+    def watch(progress):
+        seen.append(progress.n_iter)
+        return False
+
+    fused = fit(data, Binomial(), L2(), C=C)
+    assert len(set(fused.n_iter.tolist())) > 1
+    for how in ({"callback": watch}, {"solver": "newton-cholesky"}):
+        single = fit(data, Binomial(), L2(), C=C, tol=1e-9, **how)
+        for result in (fused, single):
+            assert set(result.status) == {Status.CONVERGED}
+        torch.testing.assert_close(single.params.coef, fused.params.coef, rtol=0, atol=1e-4)
+    assert seen == list(range(1, max(seen) + 1))
+    short = fit(data, Binomial(), L2(), C=C, max_iter=1, tol=1e-9)
+    assert short.n_iter.tolist() == [1] * 7
+
+    of = objective(LOSSES["binomial"], reg_strength=(0.5, 2.0, 200.0))
+    start, _, n_iter = cold_start(of, LBFGS(), 1e-4, 100, fused=True)
+    assert n_iter.min() > 0
+    assert of.evaluate(start).gradient.abs().max() < 1e-3
+    assert cold_start(of, LBFGS(), 1e-4, 100, fused=False)[2].tolist() == [0, 0, 0]
 
 
 def test_what_is_only_a_start_is_not_proven(monkeypatch):

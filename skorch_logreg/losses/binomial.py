@@ -42,7 +42,7 @@ class Binomial:
 
     def encode(self, classes: Tensor) -> Tensor:
         """Return signs (rows, m, 1): 1 for class 0, -1 for class 1."""
-        return torch.rsub(classes.to(torch.float64), 1.0, alpha=2.0).unsqueeze(-1)
+        return classes.to(torch.float64, copy=True).mul_(-2.0).add_(1.0).unsqueeze(-1)
 
     def value(self, logits: Tensor, y: Tensor) -> Tensor:
         """Compute the loss (rows, m)."""

@@ -100,9 +100,11 @@ class InMemory(Data):
 
     @cached_property
     def whole(self) -> Block | None:
-        if self.is_split or self.origin is not None or self.needs_workspace:
-            return None
-        if not self.stores_logits:
+        return None if self.is_split or not self.stores_logits else self.one_block
+
+    @property
+    def one_block(self) -> Block | None:
+        if self.origin is not None or self.needs_workspace:
             return None
         return self.block(slice(0, self.n_samples))
 

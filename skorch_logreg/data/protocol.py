@@ -188,6 +188,11 @@ class Data(ABC):
         return None
 
     @property
+    def one_block(self) -> Block | None:
+        """All rows, if they are in memory as the products take them, however many there are."""
+        return None
+
+    @property
     def single_block(self) -> bool:
         return False
 

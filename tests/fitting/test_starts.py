@@ -9,7 +9,7 @@ from skorch_logreg.fitting import Params, Status, fit
 from skorch_logreg.fitting.starts import cold_start, predicted_start
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial, Multinomial
-from skorch_logreg.objective import minimise_intercept
+from skorch_logreg.objective import Objective, minimise_intercept
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import LBFGS, drive
 from tests.catalogue import LOSSES, objective
@@ -105,6 +105,35 @@ def test_many_small_models_start_after_newton_steps_of_one_kernel():
     assert n_iter.min() > 0
     assert of.evaluate(start).gradient.abs().max() < 1e-3
     assert cold_start(of, LBFGS(), 1e-4, 100, fused=False)[2].tolist() == [0, 0, 0]
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_model_starts_after_newton_steps_on_samples(fit_intercept):
+    """It is as near as a sample allows (Wilks 1938); with too few rows of a class there is none."""
+    n, p, rows = 12_000, 10, 1500
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, p)) * np.logspace(-2, 2, p)
+    score = 2 * X[:, -1] / 100 + rng.logistic(size=n)
+    options = {"fit_intercept": fit_intercept}
+    for share in (0.5, 0.01):
+        y = (score > np.quantile(score, 1 - share)).astype(int)
+        data = from_arrays(X, y)
+        data = data.standardised(data.center, data.scale, Binomial().encode(data.targets))
+        one = torch.ones(1, dtype=torch.float64)
+        of = Objective(data, Binomial(), L2(), one, fit_intercept)
+        zero, _, _ = cold_start(of, LBFGS(), 1e-4, 100, fused=False)
+        start, _, n_iter = cold_start(of, LBFGS(), 1e-4, 100, fused=True)
+        assert n_iter.tolist() == [0]
+        if share == 0.01:
+            torch.testing.assert_close(start, zero, rtol=0, atol=0)
+            continue
+        best = drive(LBFGS(), of, zero, tol=1e-8, max_iter=100)
+        excess = float(of.evaluate(start).value) - float(best.value)
+        assert 0 < excess < 3 * n * (p + 1) / (2 * rows)
+        assert float(of.evaluate(zero).value) - float(best.value) > 10 * excess
+    found = fit(from_arrays(X, y), Binomial(), L2(), C=1.0, tol=1e-8, **options)
+    assert found.status == (Status.CONVERGED,)
 
 
 def test_what_is_only_a_start_is_not_proven(monkeypatch):

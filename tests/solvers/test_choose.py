@@ -19,7 +19,7 @@ from skorch_logreg.data import low_precision
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
-from skorch_logreg.solvers.choose import choose_curvature, sample_sizes
+from skorch_logreg.solvers.choose import choose_curvature, newton_samples, sample_sizes
 
 # rows, columns, classes, models, stored entries a row (None: dense)
 SHAPES = [
@@ -141,6 +141,17 @@ def test_samples_grow_up_to_a_fifteenth():
     assert sample_sizes(stated(1_500_000, 30, 2, 1, None)) == (10_000, 100_000)
     assert sample_sizes(stated(100_000, 30, 2, 1, None)) == (10_000,)
     assert sample_sizes(stated(50_000, 30, 2, 1, None)) == ()
+
+
+@pytest.mark.usefixtures("fast")
+def test_newton_steps_start_on_samples_with_enough_rows_of_both_classes():
+    assert newton_samples(stated(10_000, 50, 2, 1, None), 0.5) == (1500,)
+    assert newton_samples(stated(10_000, 50, 2, 1, None), 0.1) == ()
+    assert newton_samples(stated(8_000, 50, 2, 1, None), 0.5) == ()
+    assert newton_samples(stated(1_000_000, 30, 2, 1, None), 0.5) == (1500, 10_000)
+    assert newton_samples(stated(1_000_000, 30, 2, 1, None), 0.05) == (6200, 10_000)
+    assert newton_samples(stated(20_000, 2_000, 2, 1, None), 0.5) == ()
+    assert newton_samples(stated(1_000_000, 1_000, 2, 1, 1e-2), 0.5) == ()
 
 
 def test_the_same_is_chosen_by_any_clock(monkeypatch):

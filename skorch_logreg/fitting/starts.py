@@ -91,7 +91,8 @@ def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tup
 
     Returns parameters and the number of rows of the last sample, 0 if there was none.
     """
-    if objective.data.one_block is None or objective.loss.kernel != "logistic":
+    fits = objective.penalty.quadratic and objective.loss.kernel == "logistic"
+    if objective.data.one_block is None or not fits:
         return zero, 0
     log_odds = zero[0, 0, -1] if objective.fit_intercept else objective.prior()
     rare = float((-log_odds.abs()).sigmoid())

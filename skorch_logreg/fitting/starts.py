@@ -41,9 +41,9 @@ def cold_start(
 
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
     solution on a sample of them; with many columns, the solution in the space of the rows; for many
-    small models, if ``fused``, the parameters after Newton steps.  If ``fused``, one kernel takes
-    all Newton steps, also those on small samples.  The objective is returned as well, with the
-    nuisance parameters of a sample, and the number of iterations (m,), without those on a sample.
+    small models, if ``fused``, the parameters after Newton steps of one kernel.  The objective is
+    returned as well, with the nuisance parameters of a sample, and the number of iterations (m,),
+    without those on a sample.
     """
     none = torch.zeros_like(objective.reg_strength, dtype=torch.int64)
     if max_iter == 0:
@@ -60,7 +60,7 @@ def cold_start(
     if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
         return start_on_batches(objective, zero), objective, none
     found, used = zero, 0
-    if fused and len(zero) == 1:
+    if smooth and len(zero) == 1:
         found, used = _newton_on_samples(objective, zero, max_iter)
     elif fused and data.whole is not None and choose_curvature(objective).over_columns:
         # the next decrement is about the square of the last

@@ -60,13 +60,13 @@ def cold_start(
     if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
         return start_on_batches(objective, zero), objective, none
     found, used = zero, 0
-    if smooth and len(zero) == 1:
+    if len(zero) == 1:
         found, used = _newton_on_samples(objective, zero, max_iter)
     elif fused and data.whole is not None and choose_curvature(objective).over_columns:
         # the next decrement is about the square of the last
         steps = _newton_steps(objective, data.whole, zero, PROOF_RATE**2 * tol, max_iter)
-        if steps is not None:
-            return steps[0], objective, steps[1]
+        if steps is not None:  # of the solver of a lasso they are no iterations
+            return steps[0], objective, steps[1] if smooth else none
     left = min(max_iter, MAX_STEPS)  # more iterations indicate an optimum at infinity
     for rows in (size for size in sample_sizes(objective) if size > used):
         part = on_sample(objective, rows).low_precision()
@@ -91,8 +91,8 @@ def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tup
 
     Returns parameters and the number of rows of the last sample, 0 if there was none.
     """
-    fits = objective.penalty.quadratic and objective.loss.kernel == "logistic"
-    if objective.data.one_block is None or not fits:
+    smooth = objective.penalty.smooth and objective.penalty.quadratic
+    if not smooth or objective.data.one_block is None or objective.loss.kernel != "logistic":
         return zero, 0
     log_odds = zero[0, 0, -1] if objective.fit_intercept else objective.prior()
     rare = float((-log_odds.abs()).sigmoid())

@@ -26,6 +26,7 @@ from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
 from skorch_logreg.solvers.unbounded import (
     free_columns,
+    hides_curvature,
     rare_classes,
     recession_directions,
     saturation_limit,
@@ -315,7 +316,7 @@ class StoppingRule:
         least = 0.5 * share**0.5 * point.value
         solved = getattr(state, "solved", None)
         hidden = least * (point.params - before.params).square().sum(dim=(1, 2))
-        sound = hidden <= run.state.decrement
+        sound = (hidden <= run.state.decrement) & ~hides_curvature(point)
         if solved is not None:
             sound &= least * solved.square().sum(dim=(1, 2)) <= state.decrement
         limit = saturation_limit(point, state.decrement)

@@ -1,5 +1,6 @@
 """Detection of models whose optimum is at infinity."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -88,7 +89,8 @@ def recession_directions(
 
     Notes
     -----
-    X is read only if rows are saturated; see `saturated_models`.
+    X is read only if rows are saturated, see `saturated_models`, or rounding hides the curvature
+    along the parameters: then any row may gain along a direction.
     """
     found: list[Tensor | None] = [None] * len(models)
     if point.nuisance is not None:
@@ -101,26 +103,29 @@ def recession_directions(
     if any(doubted[i] for i in models):
         limit = saturation_limit(point, decrement)
         saturated = saturated_models(objective, point, limit)
-    rare = rare_classes(objective, point)
+    rare, hidden = rare_classes(objective, point), hides_curvature(point).tolist()
     for place, i in enumerate(models):
-        asked = doubted[i] and saturated[i]
+        asked = doubted[i] and (saturated[i] or hidden[i])
         if not (asked or rare[i]):
             continue
         index = torch.tensor([i], device=decrement.device)
         part, at = objective.select(index), point.select(index)
         found[place] = _without_weight(part)
         if found[place] is None and asked:
-            found[place] = _direction(part, at, float(limit[i]))
+            found[place] = _direction(part, at, math.inf if hidden[i] else float(limit[i]))
     return found
 
 
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
-    """Find a direction of recession of one model with saturated rows."""
+    """Find a direction of recession of one model, with a limit of its saturated rows.
+
+    Without a limit rounding hides the curvature, and Newton steps prove nothing.
+    """
     down, up = unbounded_directions(objective)
     columns = (down & up)[:-1].nonzero()[:, 0]
     n_outputs, width = objective.shape[1:]
     size = point.params[0].abs().amax(dim=0)[:-1]
-    if torch.equal(down, up):
+    if torch.equal(down, up) and limit < math.inf:
         if n_outputs * (len(columns) + 1) <= MAX_EIGEN_SIDE:
             steps = NewtonSteps.at(objective, point, columns)
             if proves_minimiser(objective, point, steps):
@@ -158,6 +163,16 @@ def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
     """
     hidden = rounding_shift(point.params[0].numel()) * point.value.abs()
     return 2 * MAX_EXCESS * torch.maximum(decrement, hidden)
+
+
+def hides_curvature(point: Point) -> Tensor:
+    """Return a mask (m,) of models with parameters along which rounding may hide all curvature.
+
+    Where columns nearly repeat each other, parameters have to be that large to change logits by
+    one, and decrements and saturated rows say nothing about a direction.
+    """
+    size = point.params.flatten(1).abs().amax(dim=1)
+    return rounding_shift(point.params[0].numel()) * size.square() > 1
 
 
 class _ConjugateGradientSteps:

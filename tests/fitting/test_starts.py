@@ -10,7 +10,7 @@ from skorch_logreg.fitting.starts import cold_start, predicted_start, prior_star
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective, minimise_intercept
-from skorch_logreg.penalties import L2
+from skorch_logreg.penalties import L2, ElasticNet
 from skorch_logreg.solvers import LBFGS, drive
 from tests.catalogue import LOSSES, objective
 
@@ -99,6 +99,9 @@ def test_many_small_models_start_after_newton_steps_of_one_kernel():
     assert seen == list(range(1, max(seen) + 1))
     short = fit(data, Binomial(), L2(), C=C, max_iter=1, tol=1e-9)
     assert short.n_iter.tolist() == [1] * 7
+    # a lasso's own iterations begin after them
+    sparse = fit(data, Binomial(), ElasticNet(1.0), C=C / 1e4, max_iter=2)
+    assert bool((sparse.params.coef == 0).any())
 
     of = objective(LOSSES["binomial"], reg_strength=(0.5, 2.0, 200.0))
     start, _, n_iter = cold_start(of, LBFGS(), 1e-4, 100, fused=True)

@@ -94,6 +94,8 @@ def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tup
     smooth = objective.penalty.smooth and objective.penalty.quadratic
     if not smooth or objective.data.one_block is None or objective.loss.kernel != "logistic":
         return zero, 0
+    if not newton_samples(objective, 0.5):  # not even of classes with the same weight
+        return zero, 0
     log_odds = zero[0, 0, -1] if objective.fit_intercept else objective.prior()
     rare = float((-log_odds.abs()).sigmoid())
     found, used = zero, 0

@@ -330,14 +330,14 @@ def newton_samples(objective: Objective, rare: float) -> tuple[int, ...]:
     Peduzzi et al. (1996). A simulation study of the number of events per variable in logistic
     regression analysis, J. Clin. Epidemiol. 49.
     """
-    if not _is_dense(objective):
+    n_samples, least = objective.data.n_samples, int(ROWS_PER_COEF * objective.shape[2] / rare)
+    ratios = {max(rows, least): ratio for rows, _, ratio in (_MANY_START, _START)}
+    sizes = [rows for rows, ratio in ratios.items() if rows * ratio <= n_samples]
+    if not sizes or not _is_dense(objective):
         return ()
-    most, side = float(objective.data.n_samples), objective.shape[2]
-    if not _own_curvature(objective).exact:  # a step on all rows builds no Hessian
-        most /= 1 + exact_hessian(objective).cost(1)
-    least = int(ROWS_PER_COEF * side / rare)
-    sizes = {max(rows, least): ratio for rows, _, ratio in (_MANY_START, _START)}
-    return tuple(rows for rows, ratio in sizes.items() if ratio * rows <= most)
+    # without a Hessian of all rows, a step on them is a pass
+    hessian = 0.0 if _own_curvature(objective).exact else exact_hessian(objective).cost(1)
+    return tuple(rows for rows in sizes if rows * ratios[rows] * (1 + hessian) <= n_samples)
 
 
 def _on_sample(objective: Objective, point: Point, n_rows: int) -> Curvature:

@@ -145,6 +145,8 @@ class Data(ABC):
     ----------
     whole : Block or None
         Block of all rows, if a pass has no other block and does not convert it.
+    one_block : Block or None
+        Block of all rows, if they are in memory and need no conversion, even if passes divide them.
     single_block : bool
         Whether one block can hold all rows, as `outer` needs.
     is_split : bool
@@ -189,7 +191,6 @@ class Data(ABC):
 
     @property
     def one_block(self) -> Block | None:
-        """All rows, if they are in memory as the products take them, however many there are."""
         return None
 
     @property

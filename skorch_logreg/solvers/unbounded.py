@@ -117,9 +117,10 @@ def recession_directions(
 
 
 def _direction(objective: Objective, point: Point, limit: float) -> Tensor | None:
-    """Find a direction of recession of one model, with a limit of its saturated rows.
+    """Find a direction of recession of one model.
 
-    Without a limit rounding hides the curvature, and Newton steps prove nothing.
+    ``limit`` is that of `saturated_models`; it is infinite where rounding hides the curvature, so
+    that Newton steps do not prove a minimiser and all rows are considered.
     """
     down, up = unbounded_directions(objective)
     columns = (down & up)[:-1].nonzero()[:, 0]
@@ -168,8 +169,9 @@ def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
 def hides_curvature(point: Point) -> Tensor:
     """Return a mask (m,) of models with parameters along which rounding may hide all curvature.
 
-    Where columns nearly repeat each other, parameters have to be that large to change logits by
-    one, and decrements and saturated rows say nothing about a direction.
+    A factorisation adds a share of the diagonal of the Hessian. Where parameters are larger than
+    the inverse root of that share, a curvature of one along them is less than what was added, as
+    for the difference of nearly equal columns: the decrement may then be much too small.
     """
     size = point.params.flatten(1).abs().amax(dim=1)
     return rounding_shift(point.params[0].numel()) * size.square() > 1

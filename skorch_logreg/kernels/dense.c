@@ -1,27 +1,179 @@
 /* Sums over dense rows. */
 #include "dense.h"
 
+#define TILE_ENTRIES (1 << 15) /* of X, which stay in a core's second cache for the second product */
+#define MIN_COLUMN_TILE 64     /* consecutive entries of a column, at least */
+
+INNER double entry(const void *x, int64_t i, int is_float)
+{
+    return is_float ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+INNER const void *moved(const void *x, int64_t i, int is_float)
+{
+    return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
+}
+
+#define SHORT_ROW 512 /* entries of rows, about a page, up to which the processor fetches too few ahead */
+
+/* Add to out[i] the inner products of `count` vectors with v (size,), four at a time. */
+INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
+    const double *v, double *restrict out)
+{
+    int64_t i = 0, j;
+    for (; i + 4 <= count; i += 4) {
+        const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
+        const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
+        double a = 0.0, b = 0.0, c = 0.0, d = 0.0;
+        if (stride == size && size <= SHORT_ROW)
+            for (j = 0; j < 4 * size; j += is_float ? 16 : 8)
+                PREFETCH(moved(x0, 8 * size + j, is_float));
+#pragma omp simd reduction(+ : a, b, c, d)
+        for (j = 0; j < size; j++) {
+            a += entry(x0, j, is_float) * v[j];
+            b += entry(x1, j, is_float) * v[j];
+            c += entry(x2, j, is_float) * v[j];
+            d += entry(x3, j, is_float) * v[j];
+        }
+        out[i] += a, out[i + 1] += b, out[i + 2] += c, out[i + 3] += d;
+    }
+    for (; i < count; i++) {
+        const void *x0 = moved(x, i * stride, is_float);
+        double a = 0.0;
+#pragma omp simd reduction(+ : a)
+        for (j = 0; j < size; j++)
+            a += entry(x0, j, is_float) * v[j];
+        out[i] += a;
+    }
+}
+
+/* Add to out (size,) the sum of `count` vectors times v[i], four at a time. */
+INNER void add_multiples(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
+    const double *v, double *restrict out)
+{
+    int64_t i = 0, j;
+    for (; i + 4 <= count; i += 4) {
+        const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
+        const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
+        double a = v[i], b = v[i + 1], c = v[i + 2], d = v[i + 3];
+#pragma omp simd
+        for (j = 0; j < size; j++)
+            out[j] += (a * entry(x0, j, is_float) + b * entry(x1, j, is_float))
+                + (c * entry(x2, j, is_float) + d * entry(x3, j, is_float));
+    }
+    for (; i < count; i++) {
+        const void *x0 = moved(x, i * stride, is_float);
+        double a = v[i];
+#pragma omp simd
+        for (j = 0; j < size; j++)
+            out[j] += a * entry(x0, j, is_float);
+    }
+}
+
+/* Add X v to out, or X' v. */
+INNER void multiply(const matrix_t *m, int is_float, int by_column, const void *x, int64_t count,
+    int transposed, const double *v, double *out)
+{
+    int64_t p = m->n_columns;
+    if (by_column && transposed)
+        add_dots(x, p, count, m->column_stride, is_float, v, out);
+    else if (by_column)
+        add_multiples(x, p, count, m->column_stride, is_float, v, out);
+    else if (transposed)
+        add_multiples(x, count, p, m->row_stride, is_float, v, out);
+    else
+        add_dots(x, count, p, m->row_stride, is_float, v, out);
+}
+
+/* Call a function with the constants of the type and the layout of X. */
+#define DISPATCH(FUNCTION, ...) \
+    (m->is_float ? (m->column_stride == 1 ? FUNCTION(m, 1, 0, __VA_ARGS__) \
+                                          : FUNCTION(m, 1, 1, __VA_ARGS__)) \
+                 : (m->column_stride == 1 ? FUNCTION(m, 0, 0, __VA_ARGS__) \
+                                          : FUNCTION(m, 0, 1, __VA_ARGS__)))
+
+EXPORT CLONES void dense_multiply(const matrix_t *m, int64_t start, int64_t count, int transposed,
+    const double *v, double *out)
+{
+    DISPATCH(multiply, moved(m->entries, start * m->row_stride, m->is_float), count, transposed, v, out);
+}
+
+EXPORT CLONES double dense_pass(const matrix_t *m, const rows_t *rows, const double *slope,
+    double shift, const double *before, double *logits, double *gradient, double *second)
+{
+    int64_t n = m->n_rows, p = m->n_columns, tile = TILE_ENTRIES / (p + 1) / 8 * 8, start, i;
+    int64_t least = m->column_stride == 1 ? 8 : MIN_COLUMN_TILE;
+    sum_t value = {{0.0}, {0.0}};
+    double residual[MAX_TILE], curvature[MAX_TILE];
+    tile = tile < least ? least : smaller(tile, MAX_TILE);
+    for (start = 0; start < n; start += tile) {
+        int64_t count = smaller(tile, n - start);
+        double *z = rows->curvature ? residual : logits + start;
+        for (i = 0; i < count; i++)
+            z[i] = 0.0;
+        dense_multiply(m, start, count, 0, slope, z);
+        for (i = 0; i < count; i++)
+            z[i] += before ? before[start + i] + shift : shift;
+        if (rows->curvature)
+            curvature_terms(rows, start, count, residual);
+        else
+            loss_terms(rows, start, count, z, residual, second ? curvature : 0, &value);
+        gradient[p] += sum_of(count, residual);
+        dense_multiply(m, start, count, 1, residual, gradient);
+        if (second) {
+            second[p] += sum_of(count, curvature);
+            dense_multiply(m, start, count, 1, curvature, second);
+        }
+    }
+    return total_of(&value);
+}
+
+/* In panels.c: add the products of two panels, which begin at columns i and j, to the lower triangle of
+   a Gram matrix of `size` columns. */
+void add_panels_double(const double *left, int64_t i, const double *right, int64_t j, int64_t size,
+    int64_t rows, double *out, int64_t side);
+void add_panels_float(const float *left, int64_t i, const float *right, int64_t j, int64_t size,
+    int64_t rows, double *out, int64_t side);
+
+#define NUMBER double
+#define OF_NUMBER(function) function##_double
+#include "gram.h"
+#undef NUMBER
+#undef OF_NUMBER
+#define NUMBER float
+#define OF_NUMBER(function) function##_float
+#include "gram.h"
+
+EXPORT CLONES void add_gram(const matrix_t *m, int is_rough, const int64_t *columns,
+    int64_t n_chosen, const double *root, int64_t side, double *buffer, double *out)
+{
+    if (is_rough)
+        DISPATCH(gram_float, columns, n_chosen, root, side, (float *)buffer, out);
+    else
+        DISPATCH(gram_double, columns, n_chosen, root, side, buffer, out);
+}
+
 /* Write the logits `before + X slope + shift`, add the gradient (p + 1,) of the weighted loss and,
    if it is not NULL, `second` (p + 1,), the sums of every column times the loss's second derivative,
    and return the loss. */
-EXPORT CLONES double dense_loss(const void *entries, int64_t n_rows, int64_t n_columns,
+EXPORT double dense_loss(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
     const double *weight, int64_t weight_stride, const double *slope, double shift,
     const double *before, double *logits, double *gradient, double *second)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {sign, weight, weight_stride, 0};
-    return DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
+    return dense_pass(&m, &rows, slope, shift, before, logits, gradient, second);
 }
 
 /* Add `X' D (X slope + shift)` (p + 1,), where D are curvatures times weights. */
-EXPORT CLONES void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n_columns,
+EXPORT void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *curvature,
     const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {0, weight, weight_stride, curvature};
-    DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
+    dense_pass(&m, &rows, slope, shift, 0, 0, product, 0);
 }
 
 /* The side of a Gram matrix in whole panels. */
@@ -30,15 +182,13 @@ EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PAN
 /* The numbers in the copies of rows that a Gram matrix of such a side is computed from. */
 EXPORT int64_t gram_buffer(int64_t side) { return side * GRAM_ROWS; }
 
-/* Add the lower triangle of `sum_i root_i^2 [x_i 1]'[x_i 1]` over some columns, all if they are NULL,
-   to out (side, side). `side` is a multiple of PANEL, and the buffer has gram_buffer(side)
-   numbers. */
-EXPORT CLONES void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns,
-    int64_t row_stride, int64_t column_stride, int is_float, const int64_t *columns,
-    int64_t n_chosen, const double *root, int64_t side, double *buffer, double *out)
+/* As add_gram, with products in float64. */
+EXPORT void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns, int64_t row_stride,
+    int64_t column_stride, int is_float, const int64_t *columns, int64_t n_chosen,
+    const double *root, int64_t side, double *buffer, double *out)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, 0, 0};
-    DISPATCH(gram_double, columns, n_chosen, root, side, buffer, out);
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
+    add_gram(&m, 0, columns, n_chosen, root, side, buffer, out);
 }
 
 #define SQUARE 32 /* sides of the blocks that `mirror` copies */

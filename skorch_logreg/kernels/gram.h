@@ -1,37 +1,47 @@
 /* Gram matrices of dense rows with products in NUMBER, which is double or float; included by dense.c
    once for each. */
 
-/* Write the columns of a panel times the roots of the weights: (rows, PANEL). `columns` are those of
-   X that are chosen, all if it is NULL. */
+/* Write `full` columns of a panel, (rows, PANEL), times the roots of the weights; the one after the
+   last column is the intercept's. `columns` are those of X that are chosen, all if it is NULL. */
+INNER void OF_NUMBER(fill_rows)(const matrix_t *m, int is_float, int64_t step, const int64_t *columns,
+    int has_unit, int64_t n_chosen, int64_t start, int64_t rows, int64_t first, int64_t full,
+    const double *root, NUMBER *restrict panel)
+{
+    for (int64_t t = 0; t < rows; t++, panel += PANEL) {
+        const void *x = moved(m->entries, (start + t) * m->row_stride, is_float);
+        double r = root[start + t];
+#pragma omp simd
+        for (int64_t j = 0; j < full; j++) {
+            int64_t column = columns ? columns[first + j] : first + j;
+            double value = entry(x, column * step, is_float);
+            if (has_unit)
+                value = (value - m->center[column]) * m->unit[column];
+            panel[j] = (NUMBER)(r * value);
+        }
+        for (int64_t j = full; j < PANEL; j++)
+            panel[j] = (NUMBER)(first + j == n_chosen ? r : 0.0);
+    }
+}
+
+/* Write a panel; branches that are the same for all rows are taken once. */
 INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column,
     const int64_t *columns, int64_t n_chosen, int64_t start, int64_t rows, int64_t first,
     const double *root, NUMBER *restrict panel)
 {
     int64_t left = n_chosen - first, full = left < PANEL ? (left > 0 ? left : 0) : PANEL;
     int64_t step = by_column ? m->column_stride : 1;
-    for (int64_t t = 0; t < rows; t++) {
-        double r = root[start + t];
-        NUMBER *out = panel + t * PANEL;
-        const void *row = moved(m->entries, (start + t) * m->row_stride, is_float);
-        if (columns) {
-            for (int64_t j = 0; j < full; j++) {
-                int64_t column = columns[first + j];
-                out[j] = (NUMBER)panel_entry(m, row, column * step, column, is_float, r);
-            }
-        } else {
-            const void *x = moved(row, first * step, is_float);
-            if (full == PANEL) {
-#pragma omp simd
-                for (int j = 0; j < PANEL; j++)
-                    out[j] = (NUMBER)panel_entry(m, x, j * step, first + j, is_float, r);
-                continue;
-            }
-            for (int64_t j = 0; j < full; j++)
-                out[j] = (NUMBER)panel_entry(m, x, j * step, first + j, is_float, r);
-        }
-        for (int64_t j = full; j < PANEL; j++)
-            out[j] = (NUMBER)(first + j == n_chosen ? r : 0.0);
-    }
+#define FILL(columns, has_unit, full) \
+    OF_NUMBER(fill_rows)(m, is_float, step, columns, has_unit, n_chosen, start, rows, first, full, \
+        root, panel)
+    if (columns)
+        FILL(columns, 0, full);
+    else if (full < PANEL)
+        FILL(0, m->unit != 0, full);
+    else if (m->unit)
+        FILL(0, 1, PANEL);
+    else
+        FILL(0, 0, PANEL);
+#undef FILL
 }
 
 /* Add the lower triangle of a Gram matrix, with sums of GRAM_ROWS rows in NUMBER. */

@@ -112,17 +112,15 @@ INNER int newton_at(const void *entries, int64_t n_rows, int64_t n_columns, int6
     int64_t size = n_columns + 1, i;
     double *root = buffer, *panels = root + n_rows, *slope = panels + side * GRAM_ROWS;
     double *unit = slope + side, *last = factor + n_columns * side, constant;
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center,
+        scale ? unit : 0};
     stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
-    ends[0] = DISPATCH(pass, rows, slope, constant, 0, logits, sums, 0);
+    ends[0] = dense_pass(&m, rows, slope, constant, 0, logits, sums, 0);
     standardise(&m, sums);
     exp_minus_all(n_rows, logits, root);
     for (i = 0; i < n_rows; i++)
         root[i] = sqrt(rows->weight[i * rows->weight_stride] * root[i]) / (1.0 + root[i]);
-    if (is_rough)
-        DISPATCH(gram_float, 0, n_columns, root, side, (float *)panels, factor);
-    else
-        DISPATCH(gram_double, 0, n_columns, root, side, panels, factor);
+    add_gram(&m, is_rough, 0, n_columns, root, side, panels, factor);
     for (i = 0; i < size; i++)
         sums[3 * size + i] = last[i];
     return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
@@ -232,14 +230,6 @@ INNER void add_mean_class(int64_t size, int64_t n_outputs, double *hessian)
         }
 }
 
-/* Add X v to out, or X' v, of all rows. */
-INNER double product(const matrix_t *m, int is_float, int by_column, int transposed, const double *v,
-    double *out)
-{
-    multiply(m, m->entries, m->n_rows, is_float, by_column, transposed, v, out);
-    return 0.0;
-}
-
 /* As dense_newton, for the multinomial loss with parameters and ridge (n_outputs, p + 1), logits
    (n_rows, n_outputs), and sums (3, n_outputs, p + 1), without those of the intercept's Hessian row.
    The factor has n_outputs * (p + 1) rows. The Hessian is the sum of the products of all pairs of
@@ -257,13 +247,14 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
     double *panels = root + n, *gram = panels + side * GRAM_ROWS, *unit = gram + side * side;
     double *slope = unit + side, *constant = slope + n_outputs * n_columns;
     sum_t value = {{0.0}, {0.0}};
-    matrix_t m = {entries, n, n_columns, row_stride, column_stride, center, scale ? unit : 0};
+    matrix_t m = {entries, n, n_columns, row_stride, column_stride, is_float, center,
+        scale ? unit : 0};
     stored_units(n_outputs, n_columns, center, scale, params, unit, slope, constant);
     for (k = 0; k < n_outputs; k++) {
         double *z = e + k * n;
         for (i = 0; i < n; i++)
             z[i] = constant[k];
-        DISPATCH(product, 0, slope + k * n_columns, z);
+        dense_multiply(&m, 0, n, 0, slope + k * n_columns, z);
         for (i = 0; i < n; i++) {
             logits[i * n_outputs + k] = z[i];
             top[i] = k == 0 || z[i] > top[i] ? z[i] : top[i];
@@ -291,7 +282,7 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
         double *gradient = sums + k * size;
         for (i = 0; i < n; i++)
             root[i] = weight[i * weight_stride] / total[i] * (class_of[i] == k ? -wrong[i] : e[k * n + i]);
-        DISPATCH(product, 1, root, gradient);
+        dense_multiply(&m, 0, n, 1, root, gradient);
         gradient[n_columns] = sum_of(n, root);
         standardise(&m, gradient);
     }
@@ -300,7 +291,7 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
             for (i = 0; i < n; i++)
                 root[i] = sqrt(weight[i * weight_stride] * e[k * n + i] * e[l * n + i]) / total[i];
             memset(gram, 0, sizeof(double) * (size_t)(side * side));
-            DISPATCH(gram_double, 0, n_columns, root, side, panels, gram);
+            add_gram(&m, 0, 0, n_columns, root, side, panels, gram);
             add_pair(k, l, size, n_outputs, gram, side, factor);
         }
     add_mean_class(size, n_outputs, factor);

@@ -21,12 +21,14 @@ def first_names(names: Iterable[Any]) -> str:
 
 
 def index_of(name: Any, names: Any, parameter: str) -> int:
-    """Return the index of a class or label among the names; raise a ParameterError without it."""
+    """Return the index of a name among all; raise a ParameterError unless it is there once."""
     names = np.asarray(names)
     found = np.flatnonzero(names == name)
     if not len(found):
         known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
         raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
+    if len(found) > 1:
+        raise ParameterError(f"{parameter} is {name!r}, as {len(found)} of them are called.")
     return int(found[0])
 
 

@@ -132,8 +132,8 @@ def marginal_effects(
 
 
 def _check_binary(fit: FittedModel | OrderedModel, j: int) -> None:
-    """Raise an error if a column has other values than 0 and 1."""
-    column = to_dense_numpy(fit.X[:, [j]])[:, 0]
+    """Raise an error if a column has other values than 0 and 1, in rows that count."""
+    column = to_dense_numpy(fit.X[:, [j]])[fit.weight > 0, 0]
     if not np.isin(column, (0, 1)).all():
         raise ParameterError(
             f"discrete has column {fit.names[j]}, which holds values other than 0 and 1."

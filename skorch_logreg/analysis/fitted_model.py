@@ -15,7 +15,7 @@ from skorch_logreg.curvature.exact import whole_hessian
 from skorch_logreg.data import from_arrays
 from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.arrays import are_missing, to_numpy
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.inputs.weights import check_penalty_factor
 from skorch_logreg.losses import loss_of
@@ -318,6 +318,10 @@ def group_index(groups: Any, n_samples: int) -> np.ndarray:
     if groups.shape != (n_samples,):
         raise ParameterError(
             f"groups has shape {groups.shape}, expected (n_samples,) = ({n_samples},)."
+        )
+    if n_missing := np.count_nonzero(are_missing(groups)):
+        raise ParameterError(
+            f"groups is missing in {n_missing} rows; leave them out, or give each a group."
         )
     return np.unique(groups, return_inverse=True)[1]
 

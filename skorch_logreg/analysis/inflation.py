@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skorch_logreg.analysis.inference_table import Inference
-from skorch_logreg.analysis.table import Table
+from skorch_logreg.analysis.table import Table, check_single_outcome
 from skorch_logreg.exceptions import ParameterError
 
 
@@ -20,13 +20,19 @@ class VarianceInflation(Table):
         Names of the features.
     factor : ndarray of shape (n_features,)
         Variance inflation factors, at least 1.
+    convergence_message : str or None
+        That of the fit's `Inference`.
     """
 
     names: tuple[str, ...]
     factor: np.ndarray
+    convergence_message: str | None = None
 
     def _columns(self) -> dict[str, Any]:
         return {"factor": self.factor}
+
+    def _notes(self) -> list[str]:
+        return [] if self.convergence_message is None else [self.convergence_message]
 
 
 def variance_inflation(result: Inference) -> VarianceInflation:
@@ -70,6 +76,7 @@ def variance_inflation(result: Inference) -> VarianceInflation:
     x1       1.114
     x2       90.59
     """
+    check_single_outcome(result=result)
     if len(result.classes) > 2 and not result.is_ordered:
         raise ParameterError(
             f"variance_inflation is for two classes or ordered ones; the model has "
@@ -79,4 +86,4 @@ def variance_inflation(result: Inference) -> VarianceInflation:
     covariance = result.covariance[:n_features, :n_features]
     error = np.sqrt(np.diag(covariance))
     factor = np.diag(np.linalg.inv(covariance / np.outer(error, error)))
-    return VarianceInflation(result.names[:n_features], factor)
+    return VarianceInflation(result.names[:n_features], factor, result.convergence_message)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from skorch_logreg.analysis.inference_table import Inference
-from skorch_logreg.analysis.table import Table
+from skorch_logreg.analysis.table import Table, check_single_outcome
 from skorch_logreg.exceptions import ParameterError
 
 
@@ -55,7 +55,7 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
     ------
     ParameterError
         If a model is penalised, did not converge or has probability weights, if the numbers of
-        rows differ, or if the models are not nested.
+        rows differ, or if the models are not nested, as their features or likelihoods show.
 
     References
     ----------
@@ -75,6 +75,7 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
                        statistic          df           p
     likelihood ratio       38.89           1   4.489e-10
     """
+    check_single_outcome(larger=larger, smaller=smaller)
     if larger.is_penalised or smaller.is_penalised:
         raise ParameterError("A likelihood ratio needs fits without a penalty: C=float('inf').")
     for name, model in (("larger", larger), ("smaller", smaller)):
@@ -99,6 +100,12 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
             "features and more, or as many; it has to have some of them."
         )
     statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
+    if statistic < -1e-6 * abs(larger.log_likelihood):
+        raise ParameterError(
+            f"The log-likelihood of larger, {larger.log_likelihood:.8g}, is below that of smaller, "
+            f"{smaller.log_likelihood:.8g}: they differ in rows, weights or offset, or tol is too "
+            "loose."
+        )
     return LikelihoodRatioTest(statistic, df, float(stats.chi2.sf(statistic, df)))
 
 

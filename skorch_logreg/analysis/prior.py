@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import compute_class_weight
+from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
@@ -166,7 +166,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
                 f"y does not show the rates that were fitted with {parameter}={value!r}; give "
                 "sample_prior."
             )
-    targets = to_dense_numpy(y)
+    targets = to_dense_numpy(y) if is_multilabel(model) else column_or_1d(to_dense_numpy(y))
     weight = _check_sample_weight(
         sample_weight, targets, dtype=np.float64, ensure_non_negative=True
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of, shorten
 
 _MAX_ROWS = 60  # shown, as in pandas; of a longer table the first and the last ones
@@ -72,6 +73,16 @@ class Table:
             lines += [f"<tr><th>{name}</th>", *(f"<td>{cell}</td>" for cell in cells), "</tr>"]
         notes = (f"<p>{escape(note)}</p>" for note in self._notes())
         return "".join([*lines, "</table>", *notes])
+
+
+def check_single_outcome(**tables: Any) -> None:
+    """Raise a ParameterError if one of some named tables is that of many outcomes."""
+    for name, table in tables.items():
+        if isinstance(table, OutcomeRows):
+            raise ParameterError(
+                f"{name} has {len(table.outcomes)} outcomes; choose the table of one: "
+                f"{name}[{table.outcomes[0]!r}]."
+            )
 
 
 class OutcomeRows(Table):

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from skorch_logreg.analysis.normal import NormalEstimates
+from skorch_logreg.analysis.table import check_single_outcome
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 
@@ -85,7 +86,8 @@ def wald_test(result: Any, hypotheses: str) -> WaldTest:
     Raises
     ------
     ParameterError
-        If the hypotheses cannot be read, name an unknown coefficient, or follow from each other.
+        If the hypotheses cannot be read, name a coefficient that is unknown or has the name of
+        another, or follow from each other.
 
     References
     ----------
@@ -105,6 +107,7 @@ def wald_test(result: Any, hypotheses: str) -> WaldTest:
     all together: chi2 29.74, df 2, p 3.478e-07
     intervals of 95%
     """
+    check_single_outcome(result=result)
     equations = [
         (left, right)
         for part in _split(_TOKEN.findall(hypotheses), ",")
@@ -143,23 +146,35 @@ def _side(tokens: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """Return the factors (n_params + 1,) of the names in an expression; the constant is last."""
     if not tokens:
         raise ParameterError("hypotheses: an equation has an empty side.")
-    found, sign, factor = np.zeros(len(names) + 1), 1.0, None
-    for token in [*tokens, "+"]:
-        if token in ("+", "-"):
-            found[-1] += sign * (0.0 if factor is None else factor)
-            sign, factor = (-1.0 if token == "-" else 1.0), None
-        elif token[0].isdigit() or token[0] == ".":
-            factor = float(token) * (1.0 if factor is None else factor)
-        elif token[0] == "`" or token[0].isidentifier():
+    found, factor, place, before = np.zeros(len(names) + 1), 1.0, -1, "+"
+    for token in tokens:
+        is_number, is_sign = token[0].isdigit() or token[0] == ".", token in ("+", "-")
+        is_name = token[0] == "`" or token[0].isidentifier()
+        # a name may follow its factor without a sign of multiplication
+        is_factor = before in ("+", "-", "*") or (is_name and before[0] in ".0123456789")
+        if is_sign and before not in ("+", "-", "*"):
+            found[place] += factor
+            factor, place = 1.0, -1
+        if is_sign:
+            factor *= -1.0 if token == "-" else 1.0
+        elif is_number and is_factor:
+            factor *= float(token)
+        elif is_name and is_factor and place == -1:
             place = index_of(token.strip("`"), names, "A name of hypotheses")
-            found[place] += sign * (1.0 if factor is None else factor)
-            factor = None
-        elif token != "*" or factor is None:
-            raise ParameterError(
-                f"hypotheses: {token!r} in {_text(tokens)!r} cannot be read; expected numbers and "
-                "names with +, - and *, and names that are no identifiers in backticks."
-            )
+        elif token != "*" or before in ("+", "-", "*"):
+            raise _unreadable(token, tokens)
+        before = token
+    if before in ("+", "-", "*"):
+        raise _unreadable(before, tokens)
+    found[place] += factor
     return found
+
+
+def _unreadable(token: str, tokens: Sequence[str]) -> ParameterError:
+    return ParameterError(
+        f"hypotheses: {token!r} in {_text(tokens)!r} cannot be read; expected numbers and "
+        "names with +, - and *, and names that are no identifiers in backticks."
+    )
 
 
 def _text(tokens: Sequence[str]) -> str:

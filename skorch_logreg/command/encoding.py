@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -49,21 +50,23 @@ def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False
 
 def feature_names(fitted: ColumnTransformer) -> list[str]:
     """Return readable names of the encoded columns: `age`, `city = Paris`, `review: good`."""
-    names = []
-    sources = {part: columns for part, _, columns in fitted.transformers}
-    for full in fitted.get_feature_names_out():
-        part, _, rest = full.partition("__")
-        if part == "categories":
-            # the longest match, because one column name may be a prefix of another
-            column = max((c for c in sources[part] if rest.startswith(f"{c}_")), key=len)
-            category = rest[len(column) + 1 :]
-            names.append(f"{column} is missing" if category == "nan" else f"{column} = {category}")
-        elif part == "numbers":
-            missing = rest.removeprefix("missingindicator_")
-            names.append(rest if missing == rest else f"{missing} is missing")
-        else:
-            names.append(f"{sources[part]}: {rest}")
+    names: list[str] = []
+    for part, transformer, columns in fitted.transformers_:
+        if part == "numbers":
+            impute, vary = transformer[0], transformer[1]
+            missing = [f"{columns[j]} is missing" for j in impute.indicator_.features_]
+            names += np.array([*columns, *missing], dtype=object)[vary.get_support()].tolist()
+        elif part == "categories":
+            named = copy(transformer).set_params(feature_name_combiner=_category_name)
+            names += named.get_feature_names_out(columns).tolist()
+        elif part.startswith("text"):
+            names += [f"{columns}: {word}" for word in transformer.get_feature_names_out()]
     return names
+
+
+def _category_name(column: str, category: Any) -> str:
+    is_missing = category is None or category != category
+    return f"{column} is missing" if is_missing else f"{column} = {category}"
 
 
 def row_weights(values: Any) -> np.ndarray:

@@ -140,7 +140,7 @@ class CoefficientDisplay:
 
     @classmethod
     def from_inference(cls, result: Any, *, ax: Any = None, **kwargs: Any) -> Self:
-        """Plot estimates and confidence intervals, without the intercepts.
+        """Plot estimates and confidence intervals, without intercepts and thresholds.
 
         Parameters
         ----------
@@ -154,8 +154,8 @@ class CoefficientDisplay:
         display : CoefficientDisplay
             The plotted display.
         """
-        kept = [j for j, name in enumerate(result.names) if name.split(": ")[-1] != "intercept"]
-        names = [result.names[j] for j in kept]
+        kept = ~_are_intercepts(result)
+        names = np.array(result.names, dtype=object)[kept]
         display = cls(result.coef[kept], intervals=result.interval[kept], feature_names=names)
         return display.plot(ax, **kwargs)
 
@@ -228,6 +228,16 @@ class CoefficientDisplay:
             bar.formatter = lambda value, _: f"{np.exp(value):.2g}"
         classes = self._class_labels(len(coef))
         ax.set_xticks(np.arange(len(coef)), classes, rotation=90 * (max(map(len, classes)) > 3))
+
+
+def _are_intercepts(result: Any) -> np.ndarray:
+    """Return a mask of the parameters of a table that are intercepts or thresholds."""
+    size = len(result.names)
+    count = getattr(result, "n_intercepts", int(result.names[-1] == "intercept"))
+    if getattr(result, "is_ordered", False) or not count:
+        return np.arange(size) >= size - count
+    width = size // count  # the intercept is the last parameter of its class
+    return np.arange(size) % width == width - 1
 
 
 def _check_intervals(intervals: Any, coef: np.ndarray) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.arrays import are_missing
 
 
 class FormulaFeatures(TransformerMixin, BaseEstimator):
@@ -246,11 +247,12 @@ def logit(
             f"{', '.join(map(str, list(data.columns)[:10]))}."
         )
     y = np.asarray(data[outcome])
-    values = np.unique(y[y == y])  # nan is not equal to itself
-    if len(values) != 2 or any(value is None for value in y) or (y != y).any():
+    missing = are_missing(y)
+    values = np.unique(y[~missing])
+    if len(values) != 2 or missing.any():
         raise ParameterError(
             f"The outcome {outcome!r} must have two values and no missing ones; it has "
-            f"{values.tolist()[:5]}{' and missing ones' if (y != y).any() else ''}."
+            f"{values.tolist()[:5]}{' and missing ones' if missing.any() else ''}."
         )
     params.setdefault("fit_intercept", "1" in map(str, right))
     features = FormulaFeatures(formula.partition("~")[2].strip())
@@ -267,9 +269,12 @@ def _parse(formula: str) -> tuple[Any, str | None]:
     except formulaic.errors.FormulaicError as error:
         reason = str(error).splitlines()[0]  # the others mark the place with colours
         raise ParameterError(f"formula={formula!r} cannot be read: {reason}") from error
+    right = getattr(found, "rhs", found)
+    if not hasattr(right, "required_variables"):
+        raise ParameterError(f"formula={formula!r} has several parts; expected one, without '|'.")
     if not hasattr(found, "lhs"):
-        return found, None
-    return found.rhs, formula.partition("~")[0].strip().strip("`")
+        return right, None
+    return right, formula.partition("~")[0].strip().strip("`")
 
 
 def _formulaic() -> Any:

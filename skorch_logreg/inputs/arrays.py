@@ -29,6 +29,20 @@ except ImportError:  # scikit-learn 1.8
 FLOATS = (np.dtype(np.float64), np.dtype(np.float32))  # dtypes that are used without conversion
 
 
+def are_missing(values: np.ndarray) -> np.ndarray:
+    """Return a mask of the entries that are None, nan, or another missing value of pandas."""
+    if values.dtype.kind != "O":
+        return values != values  # nan and NaT are not equal to themselves
+
+    def is_missing(value: Any) -> bool:
+        try:
+            return value is None or bool(value != value)
+        except TypeError:  # pandas' NA is neither true nor false
+            return True
+
+    return np.array([is_missing(value) for value in values], dtype=bool)
+
+
 def view_as_numpy(array: Any) -> Any:
     """View a tensor as a NumPy or SciPy array, if these support its device and type.
 

@@ -20,6 +20,7 @@ from skorch_logreg import (
     marginal_effects,
     profile_intervals,
     summary,
+    variance_inflation,
 )
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.solvers import SGD, Adam
@@ -111,6 +112,8 @@ def test_said_in_one_warning_and_in_the_result(analyse, kind):
         assert f"optimality_ = {optimality:.2g}" in found.convergence_message
     if analyse is summary:
         assert str(found).endswith(found.convergence_message)
+        if np.isfinite(found.covariance).all():
+            assert str(variance_inflation(found)).endswith(found.convergence_message)
 
 
 @pytest.mark.parametrize("kind", CASES)

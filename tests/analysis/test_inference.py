@@ -168,6 +168,9 @@ def test_likelihood_ratio():
     ridge = summary(TorchLogisticClassifier().fit(X, y), X, y)
     with pytest.raises(ParameterError, match="without a penalty"):
         likelihood_ratio_test(ridge, smaller)
+    known = OffsetLogisticClassifier(C=np.inf).fit(X[["TUCE"]], y, offset=20 * (y - 0.5))
+    with pytest.raises(ParameterError, match="they differ in rows, weights or offset"):
+        likelihood_ratio_test(larger, summary(known, X[["TUCE"]], y, offset=20 * (y - 0.5)))
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -179,6 +182,9 @@ def test_marginal_effects(discrete):
     close(found.standard_error, expected.margeff_se)
     close(found.p_value, expected.pvalues)
     close(found.interval, expected.conf_int())
+    extended = pd.concat([X, X[:1] + 7]), np.append(y, 1), np.arange(33) < 32
+    weighted = marginal_effects(FREE, *extended[:2], sample_weight=extended[2], discrete=[2])
+    close(weighted.effect, marginal_effects(FREE, X, y, discrete=[2]).effect)
     with pytest.raises(ParameterError, match="discrete has column GPA"):
         marginal_effects(FREE, X, y, discrete=[0])
     with pytest.raises(ParameterError, match="level=95"):
@@ -410,6 +416,16 @@ REFUSED = {
         "covariance='HC3' is for two classes",
     ),
     "no groups": (lambda X, y: (FREE.fit(X, y), X, y), {"covariance": "cluster"}, "needs them"),
+    "missing group": (
+        lambda X, y: (FREE.fit(X, y), X, y),
+        {"covariance": "cluster", "groups": [None, "a"] * 2 + ["b"] * 28},
+        "groups is missing in 2 rows",
+    ),
+    "nan group": (
+        lambda X, y: (FREE.fit(X, y), X, y),
+        {"covariance": "cluster", "groups": [np.nan] * 3 + [0.0] * 29},
+        "groups is missing in 3 rows",
+    ),
     "level": (lambda X, y: (FREE.fit(X, y), X, y), {"level": 95}, "level=95"),
     "features": (lambda X, y: (FREE.fit(X, y), X[["GPA"]], y), {}, "X has 1 features"),
     "labels": (lambda X, y: (FREE.fit(X, y), X, y + 1), {}, "y holds"),

@@ -18,7 +18,10 @@ from skorch_logreg import (
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
     firth,
+    likelihood_ratio_test,
     summary,
+    variance_inflation,
+    wald_test,
 )
 from skorch_logreg.analysis.jeffreys import JeffreysLikelihood
 from skorch_logreg.analysis.jeffreys_batch import JeffreysBatch
@@ -177,6 +180,16 @@ def test_refusals():
         summary(model, X, Y, covariance="cluster", groups=np.zeros(3))
     with pytest.raises(ParameterError, match="The outcome is 'd'"):
         summary(model, X, Y)["d"]
+    table = summary(model, X, Y)
+    for of_one in (
+        lambda: wald_test(table, "x0 = 0"),
+        lambda: variance_inflation(table),
+        lambda: likelihood_ratio_test(table, table["a"]),
+    ):
+        with pytest.raises(
+            ParameterError, match=r"has 3 outcomes; choose the table of one: .*\['a'\]"
+        ):
+            of_one()
 
 
 @pytest.mark.parametrize("intervals", ["wald", "profile"])

@@ -124,6 +124,8 @@ def test_pipelines_labels_and_what_is_given_stays():
     np.testing.assert_array_equal(model[-1].intercept_, before)
     shift = -np.log(y.mean() / (1 - y.mean()))
     np.testing.assert_allclose(corrected[-1].intercept_, before + shift, rtol=1e-12)
+    column = correct_prior(model, 0.5, y=names[:, None])
+    np.testing.assert_array_equal(column[-1].intercept_, corrected[-1].intercept_)
     single = TorchLogisticClassifier().fit(X.astype(np.float32), y)
     assert correct_prior(single, 0.5, y=y).intercept_.dtype == np.float32
 

@@ -34,6 +34,10 @@ def table(rows):
         ("-age + 1e-1 * dose.x = x4 - 2 + intercept", [[-1, 0, 0.1, -1, -1]], [-2]),
         ("age = `mean radius` = 2 * x4", [[1, -1, 0, 0, 0], [0, 1, 0, -2, 0]], [0, 0]),
         ("3 * 2 age = .5", [[6, 0, 0, 0, 0]], [0.5]),
+        ("age = 2 * -1", [[1, 0, 0, 0, 0]], [-2]),
+        ("age - -x4 = - -1", [[1, 0, 0, 1, 0]], [1]),
+        ("2 * -age + 3 = 1", [[-2, 0, 0, 0, 0]], [-2]),
+        ("age * 2 - x4", [[2, 0, 0, -1, 0]], [0]),
     ],
 )
 def test_equal_to_statsmodels(rows, table, text, matrix, constant):
@@ -85,6 +89,12 @@ def test_three_classes(rows):
         ("weight = 0", "A name of hypotheses is 'weight'; it must be one of 'age'"),
         ("age / x4 = 1", "'/' in 'age / x4' cannot be read; expected numbers and names"),
         ("* age", r"'\*' in '\* age' cannot be read"),
+        ("age x4", "'x4' in 'age x4' cannot be read"),
+        ("age 2 = 0", "'2' in 'age 2' cannot be read"),
+        ("age * x4", r"'x4' in 'age \* x4' cannot be read"),
+        ("2 3 age", "'3' in '2 3 age' cannot be read"),
+        ("2 * = age", r"'\*' in '2 \*' cannot be read"),
+        ("age - = 1", "'-' in 'age -' cannot be read"),
         ("age = ", "an equation has an empty side"),
         ("age, ", "an equation has an empty side"),
         ("age = x4, x4 = age", "some are empty or follow from others"),
@@ -94,3 +104,11 @@ def test_three_classes(rows):
 def test_what_is_refused(table, text, reason):
     with pytest.raises(ParameterError, match=reason):
         wald_test(table, text)
+
+
+def test_a_name_of_two_coefficients_is_refused(rows):
+    X, y = rows
+    X = X.rename(columns={"age": "intercept"})
+    table = summary(TorchLogisticClassifier(C=np.inf).fit(X, y), X, y)
+    with pytest.raises(ParameterError, match="is 'intercept', as 2 of them are called"):
+        wald_test(table, "intercept = 0")

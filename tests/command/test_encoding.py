@@ -40,6 +40,29 @@ def test_names_of_encoded_columns(csv):
         assert name in names
 
 
+def test_names_that_begin_alike():
+    frame = pd.DataFrame(
+        {
+            "size": ["us_10", "uk", "eu"] * 4,
+            "size_us": ["10", "b", "c", None] * 3,
+            "missingindicator_x": [1.0, 2.0, None] * 4,
+        }
+    )
+    kinds = {"size": "categorical", "size_us": "categorical", "missingindicator_x": "number"}
+    cleaned = clean(frame, kinds)
+    fitted = encoding.encoder(cleaned, kinds, is_unpenalized=True).fit(cleaned)
+    assert encoding.feature_names(fitted) == [
+        "missingindicator_x",
+        "missingindicator_x is missing",
+        "size = uk",
+        "size = us_10",
+        "size_us = b",
+        "size_us = c",
+        "size_us is missing",
+    ]
+    assert fitted.transform(cleaned).shape[1] == 7
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

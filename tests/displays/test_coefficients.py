@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch_logreg import (
     MultiLabel,
     NeuralLogisticClassifier,
+    OrdinalLogisticClassifier,
     ParameterError,
     TorchLogisticClassifier,
     firth,
@@ -112,6 +113,19 @@ def test_classes_of_an_inference_are_in_the_names():
     result = summary(TorchLogisticClassifier(C=np.inf, tol=1e-6).fit(X, y), X, y)
     found = names(CoefficientDisplay.from_inference(result))
     assert set(found) == {f"{k}: {name}" for k in (1, 2) for name in X}
+
+
+def test_thresholds_are_no_coefficients_and_a_column_may_be_called_intercept():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X = X[["hue", "alcohol"]].rename(columns={"hue": "intercept"})
+    ordered = summary(OrdinalLogisticClassifier(C=np.inf).fit(X, y), X, y)
+    assert set(names(CoefficientDisplay.from_inference(ordered))) == set(X)
+    for model in (
+        TorchLogisticClassifier(C=np.inf),
+        TorchLogisticClassifier(C=np.inf, fit_intercept=False),
+    ):
+        found = summary(model.fit(X, y > 0), X, y > 0)
+        assert set(names(CoefficientDisplay.from_inference(found))) == set(X)
 
 
 @pytest.mark.parametrize("odds_ratios", [False, True])

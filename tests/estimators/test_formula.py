@@ -130,11 +130,20 @@ def test_parameters_and_weights_of_logit():
         ("unused ~ a", "and missing ones"),
         ("sick ~ a + unused", "null values"),
         ("sick ~ 1", "has no features"),
+        ("sick ~ a | b", "has several parts"),
     ],
 )
 def test_refused_formulas(formula, message):
     with pytest.raises(ParameterError, match=message):
         logit(formula, rows())
+
+
+@pytest.mark.parametrize("kind", ["boolean", "string", "Int64"])
+def test_missing_outcomes_of_pandas_are_refused(kind):
+    data = rows()
+    data["sick"] = data["sick"].astype(int).astype(kind).mask(data.index == 0)
+    with pytest.raises(ParameterError, match="and missing ones"):
+        logit("sick ~ a", data)
 
 
 def test_refused_rows():

@@ -14,6 +14,7 @@ _DTYPES = {
     str(dtype): dtype
     for dtype in (
         *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.uint16, torch.uint32, torch.uint64, torch.complex64, torch.complex128),
         *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     )
 }
@@ -105,7 +106,7 @@ class Decoder:
         once = tuple(min(n, 1) if stride == 0 else n for n, stride in pairs)
         if stored.dtype is not dtype or stored.shape != once:
             raise ValueError(name)
-        tensor = torch.empty_strided(stored.shape, strides, dtype=dtype).copy_(stored)
+        tensor = stored.new_empty_strided(stored.shape, strides).copy_(stored)
         return tensor.expand(shape)
 
     def _read(self, name: str) -> np.ndarray:

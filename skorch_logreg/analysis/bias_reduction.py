@@ -18,6 +18,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.batch import models_at_once
 from skorch_logreg.inputs import indicator
 from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.pipelines import parameter_names, to_dense_numpy
 
@@ -111,6 +112,7 @@ def _fit_outcomes(
     return dict(zip(_FIGURES, found, strict=True)) | {"messages": messages}
 
 
+@with_default_modes
 def firth(
     X: Any,
     y: Any,

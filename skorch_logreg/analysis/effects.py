@@ -16,6 +16,7 @@ from skorch_logreg.analysis.ordered_effects import ordered_effects
 from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.pipelines import to_dense_numpy
 
 
@@ -49,6 +50,7 @@ class MarginalEffects(NormalEstimates):
     _head: ClassVar = "effect"
 
 
+@with_default_modes
 def marginal_effects(
     estimator: Any,
     X: Any,
@@ -192,6 +194,7 @@ class Influence(Table):
         return [] if self.convergence_message is None else [self.convergence_message]
 
 
+@with_default_modes
 def influence(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> Influence:
     """Compute leverages, residuals and Cook's distances of the rows of a binary fit.
 

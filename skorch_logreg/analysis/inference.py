@@ -13,6 +13,7 @@ from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
 from skorch_logreg.analysis.outcome_table import OutcomeInference
 from skorch_logreg.analysis.outcomes import Outcomes, has_many_models
 from skorch_logreg.exceptions import ParameterError, warn_user
+from skorch_logreg.inputs.torch_context import with_default_modes
 
 _COVARIANCES = {
     "model": "model-based (inverse Hessian x Fisher information x inverse Hessian)",
@@ -30,6 +31,7 @@ _WEIGHT_TYPES = {
 }
 
 
+@with_default_modes
 def summary(
     estimator: Any,
     X: Any,

@@ -17,6 +17,7 @@ from skorch_logreg.fitting import FitResult, Status, fit_path
 from skorch_logreg.fitting.batch import Models
 from skorch_logreg.inputs.options import Options, default_grid
 from skorch_logreg.inputs.problem import Problem
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.pipelines import feature_names as names_of
 
@@ -138,6 +139,7 @@ class RegularizationPath(Table):
         return self.estimator(C).predict(X)
 
 
+@with_default_modes
 def regularization_path(
     X: Any,
     y: Any,

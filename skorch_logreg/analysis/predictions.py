@@ -17,6 +17,7 @@ from skorch_logreg.analysis.normal import normal_interval
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.pipelines import transform_before_last
 
 
@@ -64,6 +65,7 @@ class PredictionIntervals(Table):
         return notes if message is None else [*notes, message]
 
 
+@with_default_modes
 def prediction_intervals(
     estimator: Any,
     X: Any,

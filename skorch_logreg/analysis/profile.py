@@ -18,6 +18,7 @@ from skorch_logreg.analysis.likelihood import (
 from skorch_logreg.analysis.normal import check_level, normal_quantile
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.pipelines import to_dense_numpy
 
 _DEVIANCE_RTOL = 1e-6  # largest relative error of the deviance at a limit that is returned
@@ -151,6 +152,7 @@ class ProfileIntervals(Table):
         return [f"profile likelihood intervals of {self.level:.0%}"]
 
 
+@with_default_modes
 def profile_intervals(
     estimator: Any, X: Any, y: Any, *, sample_weight: Any = None, level: float = 0.95
 ) -> ProfileIntervals:

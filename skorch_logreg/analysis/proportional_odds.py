@@ -13,6 +13,7 @@ from skorch_logreg.analysis.ordered_model import OrderedModel, is_ordered
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.data import from_arrays
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.losses import Binomial
 from skorch_logreg.penalties import L2
 
@@ -49,6 +50,7 @@ class BrantTest(Table):
         return ["hypothesis: coefficients are the same for all thresholds (proportional odds)"]
 
 
+@with_default_modes
 def brant_test(estimator: Any, X: Any, y: Any, *, sample_weight: Any = None) -> BrantTest:
     """Test the proportional odds of a fitted `OrdinalLogisticClassifier`.
 

@@ -26,6 +26,7 @@ from skorch_logreg.fitting import FitResult, Params, Status, models_at_once
 from skorch_logreg.fitting.batch import Models, classes_shown
 from skorch_logreg.inputs.labels import Targets, class_probabilities
 from skorch_logreg.inputs.options import Options
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.penalties import FeaturePenalty
@@ -114,6 +115,7 @@ class Bootstrap(Table):
         return np.stack([low, high], axis=-1)
 
 
+@with_default_modes
 def bootstrap(
     estimator: Any,
     X: Any,

@@ -12,6 +12,7 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting.exact import standardised
 from skorch_logreg.fitting.request import FitRequest
 from skorch_logreg.inputs.arrays import to_numpy
+from skorch_logreg.inputs.torch_context import with_default_modes
 from skorch_logreg.inputs.validate import validate
 from skorch_logreg.losses import loss_of
 from skorch_logreg.objective import Objective
@@ -47,6 +48,7 @@ class Separation:
 
 
 @np.errstate(all="ignore")
+@with_default_modes
 def separation(
     X: Any, y: Any, *, sample_weight: Any = None, fit_intercept: bool = True
 ) -> Separation:

@@ -189,9 +189,14 @@ class ParquetChunks(_OnDisk):
 
     @cached_property
     def _groups(self) -> list[Any]:
-        return [
-            group for file in self._dataset.get_fragments() for group in file.split_by_row_group()
-        ]
+        files = list(self._dataset.get_fragments())
+        if not all(hasattr(file, "split_by_row_group") for file in files):
+            raise ValueError(f"source is {self._dataset!r}, expected a data set of Parquet files.")
+        return [group for file in files for group in file.split_by_row_group()]
+
+    def _read(self, group: Any, columns: list[str]) -> Any:
+        """Read columns of a row group in the types of the data set, and those of its folders."""
+        return group.to_table(schema=self._dataset.schema, columns=columns)
 
     @cached_property
     def _names(self) -> list[str]:
@@ -216,7 +221,7 @@ class ParquetChunks(_OnDisk):
             if types.is_dictionary(kind):
                 occur = set[str]()
                 for group in self._groups:
-                    for values, place in _encoded(group.to_table(columns=[name]).column(name)):
+                    for values, place in _encoded(self._read(group, [name]).column(name)):
                         occur.update(values[i] for i in np.unique(place[place >= 0]))
                 found[name] = sorted(occur)
             elif not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
@@ -255,7 +260,7 @@ class ParquetChunks(_OnDisk):
 
     def target(self, name: str) -> np.ndarray:
         """Read one column of all rows, such as the labels or weights."""
-        tables = [group.to_table(columns=[name]) for group in self._groups]
+        tables = [self._read(group, [name]) for group in self._groups]
         tables = tables or [self._dataset.schema.empty_table()]
         parts = [table.column(name).to_pandas().to_numpy() for table in tables]
         return np.concatenate(parts)
@@ -267,7 +272,7 @@ class ParquetChunks(_OnDisk):
     def chunk(self, index: int) -> Any:
         """Read a row group: dense, or sparse if there is a dictionary column."""
         every = self._values
-        table = self._groups[index].to_table(columns=self._names)
+        table = self._read(self._groups[index], self._names)
         parts: list[Any] = []
         for name in self._names:
             column = table.column(name)

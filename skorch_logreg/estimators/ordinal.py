@@ -54,7 +54,8 @@ class OrdinalLogisticClassifier(
         Weight of every class; a class that a dict leaves out counts 1. "balanced" gives all
         classes the same total weight.
     categories : array-like of shape (n_classes,) or None, default=None
-        Classes from the lowest to the highest; None: those of y, sorted.
+        Classes from the lowest to the highest; None: those of y, in the order of an ordered
+        categorical of pandas, else sorted.
     max_iter : int, default=100
         Largest number of iterations.
     device : str, torch.device or None, default=None
@@ -203,7 +204,11 @@ class OrdinalLogisticClassifier(
         chosen = self._options()
         inputs = validate(X, y, sample_weight, model=self, chosen=chosen)
         problem = inputs.problem(self, chosen)
-        order, self.classes_ = ordered_classes(inputs.labels.classes, self.categories)
+        classes = inputs.labels.classes
+        categories = self.categories
+        if categories is None and has_order(y):
+            categories = [label for label in y.dtype.categories if label in classes]
+        order, self.classes_ = ordered_classes(classes, categories)
         targets, weight = inputs.weighted_targets(self.class_weight)
         targets = torch.from_numpy(order.argsort()).to(targets.device)[targets]
         self._check_shown(targets, weight)
@@ -291,6 +296,11 @@ def class_logits(nuisance: Tensor, logits: Tensor) -> Tensor:
     """
     is_binary = nuisance.shape[1] == 1
     return logits - nuisance if is_binary else CumulativeLogit(nuisance).log_proba(logits)
+
+
+def has_order(y: Any) -> bool:
+    """Return True if y is an ordered categorical."""
+    return bool(getattr(getattr(y, "dtype", None), "ordered", False))
 
 
 def ordered_classes(classes: Any, categories: Any) -> tuple[np.ndarray, Any]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.extmath import safe_sparse_dot
@@ -25,6 +26,7 @@ from skorch_logreg.inputs.arrays import (
 )
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import collect, computed_predictions, lazy_for_dask
+from skorch_logreg.inputs.indicator import for_metrics
 from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
@@ -162,8 +164,8 @@ class LogitPrediction:
         namespace = ArrayNamespace.of(X)
         labels, weight = (collect(namespace.detach(array)) for array in (y, sample_weight))
         with computed_predictions():
-            accuracy: float = super().score(X, labels, weight)  # type: ignore[misc]
-        return accuracy
+            found = for_metrics(self.predict(X))
+        return float(accuracy_score(for_metrics(labels), found, sample_weight=weight))
 
     @property
     def _loss(self) -> Loss:

@@ -27,7 +27,8 @@ def check_bounds(
         return None
     _check_options(options)
     if isinstance(bounds, optimize.Bounds):
-        bounds = bounds.lb, bounds.ub
+        # SciPy stores numbers as arrays of one
+        bounds = tuple(end.item() if np.size(end) == 1 else end for end in (bounds.lb, bounds.ub))
     if isinstance(bounds, Mapping):
         for name, pair in bounds.items():
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:

@@ -1,5 +1,6 @@
 """Dask collections as input of `fit`, and lazy predictions for them."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -74,6 +75,7 @@ def _predict_lazily(model: Any, name: str, X: Any) -> Any:
     check_is_fitted(model)
     n_features, dtype, names = _columns(X)
     check_features(model, n_features, names)
+    model = copy.deepcopy(model)  # later fits and thresholds are of later predictions
     like = _predict_block(np.zeros((1, n_features), dtype), model, name)[:0]
     X = _merge_column_chunks(X)
     lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * X.npartitions

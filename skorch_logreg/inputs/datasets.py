@@ -203,7 +203,7 @@ class Stream:
             raise ValueError(EMPTY)
         classes, index = np.unique(np.concatenate(seen), return_inverse=True)
         by_class = torch.from_numpy(np.bincount(index, weights=np.concatenate(totals)))
-        whole = weights.check_nonzero(by_class).sum(dim=0, keepdim=True)
+        whole = weights.check_total(by_class).sum(dim=0, keepdim=True)
         by_class = smooth_labels(by_class / whole, model.label_smoothing, len(classes)) * whole
         factors = None
         if model.class_weight is not None:

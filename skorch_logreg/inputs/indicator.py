@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skorch_logreg.data.tensors import CACHED_ENTRIES
 from skorch_logreg.exceptions import ParameterError
-from skorch_logreg.inputs.arrays import ArrayNamespace, to_tensor
+from skorch_logreg.inputs.arrays import FLOATS, ArrayNamespace, to_tensor
 from skorch_logreg.inputs.labels import Targets, encode, read_probabilities
 from skorch_logreg.inputs.rows import check_indices
 from skorch_logreg.names import first_names
@@ -156,6 +156,20 @@ def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) ->
     if namespace.is_torch:
         return positive.to(namespace.device, getattr(torch, dtype))
     return namespace.convert(positive.cpu().numpy().astype(dtype, copy=False))
+
+
+def for_metrics(y: Any) -> Any:
+    """Return y, an indicator of pandas' own types, of objects or of float16 as float64.
+
+    scikit-learn's metrics read no others.
+    """
+    is_array = isinstance(y, np.ndarray) and y.dtype.isnative
+    is_plain = is_array and (y.dtype.kind in "biu" or y.dtype in FLOATS)
+    if is_plain or sp.issparse(y) or getattr(y, "ndim", 1) != 2:
+        return y
+    array = _as_array(y, "y")
+    entries = _parse_entries(array) if isinstance(array, np.ndarray) else None
+    return y if entries is None else entries.to(torch.float64).numpy()
 
 
 def _as_array(array: Any, name: str) -> Any:

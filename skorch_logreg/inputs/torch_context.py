@@ -1,8 +1,10 @@
 """Isolation of a fit from torch's global settings and generators."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import wraps
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -11,18 +13,38 @@ from sklearn.utils import check_random_state
 from skorch_logreg.data.threads import single_threaded
 from skorch_logreg.minibatch import reseed
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+_GENERATORS = RLock()  # torch's global generators, of which the process has one of each device
+
 
 @contextmanager
 def default_torch_state() -> Iterator[None]:
-    """Run with torch's default state: no gradients, inference mode, autocast or default device.
+    """Run with torch's default state on one thread: the package's own threads process blocks."""
+    with single_threaded(), _default_modes():
+        yield
+
+
+def with_default_modes(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a function run with torch's default modes."""
+
+    @wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with _default_modes():
+            return function(*args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def _default_modes() -> Iterator[None]:
+    """Run without gradients, inference mode, autocast or default device.
 
     Otherwise fitted tensors would remain inference tensors, and new tensors would be on the user's
-    default device. Torch runs on one thread, because the package's own threads process blocks of
-    rows. The default dtype applies to the whole process and is not changed: this package names its
-    dtypes.
+    default device. The default dtype applies to the whole process and is not changed: this package
+    names its dtypes.
     """
     with ExitStack() as stack:
-        stack.enter_context(single_threaded())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
@@ -38,9 +60,9 @@ def default_torch_state() -> Iterator[None]:
 def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators of the CPU and a device, and restore their state at exit.
 
-    Layers, dropout and loaders draw from these global generators.
+    Layers, dropout and loaders draw from these global generators, one fit after the other.
     """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with _GENERATORS, torch.random.fork_rng([device] if device.type == "cuda" else []):
         reseed(seed, device)
         yield
 

@@ -96,7 +96,7 @@ class FitInput:
             total = weight @ class_probabilities(proba)
             by_class = weights.class_weights_of(class_weight, labels.classes, total)
             proba, weight = weights.reweight(proba, weight, by_class)
-            weights.check_nonzero(weight)
+            weights.check_total(weight)
         return proba if proba.ndim == 1 else proba[:, None], weight
 
     def problem(self, parameters: Any, chosen: Options) -> Problem:

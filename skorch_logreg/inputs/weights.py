@@ -29,7 +29,7 @@ def check_sample_weight(sample_weight: Any, X: Any, namespace: ArrayNamespace) -
     checked = _check_sample_weight(
         sample_weight, X, dtype=namespace.float_dtypes[0], ensure_non_negative=True
     )
-    return check_nonzero(to_tensor(checked).to(torch.float64))  # scikit-learn 1.8 does not
+    return check_total(to_tensor(checked).to(torch.float64))  # scikit-learn 1.8 does not
 
 
 def check_offset(offset: Any, n_samples: int, n_classes: int) -> Tensor | None:
@@ -65,7 +65,7 @@ def with_class_weight(
         weight = index.new_ones(len(index), dtype=torch.float64)
     index = index.to(weight.device)
     total = weight.new_zeros(targets.n_classes, *weight.shape[1:]).index_add_(0, index, weight)
-    return check_nonzero(weight * class_weights_of(class_weight, targets.classes, total)[index])
+    return check_total(weight * class_weights_of(class_weight, targets.classes, total)[index])
 
 
 def reweight(proba: Tensor, rows: Tensor, by_class: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,8 +94,16 @@ def class_weights_of(
     return by_class if total.ndim == 1 else by_class[:, None]
 
 
-def check_nonzero(weight: Tensor) -> Tensor:
-    """Return the weights; raise an error if all are zero, or all of a model."""
+def check_total(weight: Tensor) -> Tensor:
+    """Return the weights; raise an error unless their sum, or that of each model, is a number > 0.
+
+    Those that are multiplied by class weights may overflow, and a scalar may be nan.
+    """
+    if not bool(weight.sum(dim=0).isfinite().all()):
+        raise ParameterError(
+            "Sample weights, times class weights, must have a finite sum; the largest is "
+            f"{float(weight.max())}."
+        )
     if not bool((weight > 0).any(dim=0).all()):
         raise ValueError(_ALL_ZERO)
     return weight

@@ -114,7 +114,7 @@ def logistic_loss(
     sums = slope.new_zeros(1 + second, len(slope) + 1)
     ends = [row.data_ptr() for row in sums] + [None] * (1 - second)
     value = kernel(sign, *factor, slope.data_ptr(), shift, start, at, *ends)
-    return torch.tensor([value], dtype=torch.float64), *sums
+    return torch.tensor([value], dtype=torch.float64, device="cpu"), *sums
 
 
 def logistic_hessian_product(
@@ -287,7 +287,7 @@ def newton_steps(
         for rows in (targets, weight)
     )
     padded, room = _panels(side)
-    found, n_steps = params.clone(), torch.empty(len(params), dtype=torch.int64)
+    found, n_steps = params.clone(), params.new_empty(len(params), dtype=torch.int64)
     buffer = params.new_empty(4 * len(X) + room + 2 * padded + padded**2 + 5 * side)
     kernel(
         *(number for rows in by_row for number in rows),
@@ -311,7 +311,7 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
     weight (rows,) is not negative.
     """
     if not isinstance(X, Tensor):
-        every = torch.arange(X.shape[1]) if columns is None else columns
+        every = torch.arange(X.shape[1], device="cpu") if columns is None else columns
         return _sparse_gram(X, weight, every, None)
     kernel = _of_rows(X, "gram")
     if kernel is None or weight.dtype != torch.float64:

@@ -58,7 +58,7 @@ def coordinate_descent(
     arrays = [start, lasso, *(bounds or ())]
     fixed = torch.stack(arrays)
     x, step, gradient = torch.stack([start, torch.zeros_like(start), slope])
-    free, work = torch.empty(size, dtype=torch.int64), torch.empty(4, size, dtype=torch.float64)
+    free, work = slope.new_empty(size, dtype=torch.int64), slope.new_empty(4, size)
     addresses = [row.data_ptr() for row in fixed] + [None] * (4 - len(arrays))
     left = function(
         *(hessian.data_ptr(), size, hessian.stride(0), *addresses),
@@ -120,8 +120,8 @@ def column_descent(
     slope = gradient[:-1] + problem.ridge * start
     x, step, slope, mean = torch.stack([start, torch.zeros_like(start), slope, center])
     fixed = torch.stack([center, unit, start, problem.lasso, problem.ridge])
-    free = torch.empty(size, dtype=torch.int64)
-    work = torch.empty(5 * size + 2 * n_rows, dtype=torch.float64)
+    free = slope.new_empty(size, dtype=torch.int64)
+    work = slope.new_empty(5 * size + 2 * n_rows)
     function(
         *(array.ctypes.data for array in (X.data, X.indices, X.indptr)),
         *(n_rows, X.indices.dtype == np.int64, columns.data_ptr(), size),

@@ -24,7 +24,7 @@ class TrainingState:
     scheduler: Any
     n_epochs: int = 0
     history: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _HISTORY})
-    best: dict[str, Tensor] | None = None
+    best: dict[str, Any] | None = None
     best_epoch: int = 0
 
     def step_scheduler(self, losses: list[Tensor]) -> None:
@@ -56,7 +56,7 @@ class TrainingState:
         best = scores[self.best_epoch]
         if self.best is None or score > best or math.isnan(best):
             self.best_epoch = len(scores) - 1
-            self.best = {k: v.clone() for k, v in self.network.state_dict().items()}
+            self.best = copy.deepcopy(dict(self.network.state_dict()))
 
     def state(self) -> dict[str, Any]:
         """Return a deep copy of the state without the network's weights."""
@@ -78,7 +78,15 @@ class TrainingState:
     def restore(self, checkpoint_state: dict[str, Any]) -> None:
         """Restore the state of an earlier training or of a checkpoint."""
         # a copy, because the optimiser updates its state in place and the caller may reuse it
-        self.optimizer.load_state_dict(copy.deepcopy(checkpoint_state["optimizer"]))
+        saved = copy.deepcopy(checkpoint_state["optimizer"])
+        self.optimizer.load_state_dict(saved)
+        # which casts numbers such as a product of NAdam's to the type of their parameter
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for number, values in saved["state"].items():
+            own = self.optimizer.state[params[number]]
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    own[name] = value.to(own[name].device)
         if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
             self.scheduler.load_state_dict(checkpoint_state["scheduler"])
         self.n_epochs = checkpoint_state["n_epochs"]
@@ -113,11 +121,15 @@ class TrainingState:
         if not all(isinstance(x, float | int | Tensor) for x in numbers):
             raise ValueError("a history holds numbers")
         best = current if self.best is None else self.best
-        shapes, expected = ({k: v.shape for k, v in w.items()} for w in (best, current))
+        shapes, expected = (
+            {k: v.shape if isinstance(v, Tensor) else type(v) for k, v in w.items()}
+            for w in (best, current)
+        )
         if (self.best is None) is bool(scores) or shapes != expected:
             raise ValueError("the best weights are of another network")
         if type(self.best_epoch) is not int or not 0 <= self.best_epoch < max(len(scores), 1):
             raise ValueError(f"the best of {len(scores)} epochs is not {self.best_epoch}")
-        weights = [w for w in [*current.values(), *best.values()] if isinstance(w, Tensor)]
-        if not all(bool(w.isfinite().all()) for w in weights):
+        # buffers may hold infinities, as masks do
+        names = [name for name, _ in self.network.named_parameters()]
+        if not all(bool(w[name].isfinite().all()) for w in (current, best) for name in names):
             raise ValueError("a weight is not finite")

@@ -215,6 +215,34 @@ def test_an_empty_file_has_no_rows(tmp_path, groups):
         TorchLogisticClassifier().fit(chunks, chunks.target("x"))
 
 
+def test_types_and_folders_of_a_data_set(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    dataset, parquet = (
+        pytest.importorskip("pyarrow.dataset"),
+        pytest.importorskip("pyarrow.parquet"),
+    )
+    table = pyarrow.table({"a": [1.0, 2.0, 3.0, 4.0], "g": [0, 0, 1, 1]})
+    folder = tmp_path / "by group"
+    dataset.write_dataset(
+        table, folder, format="parquet", partitioning=["g"], partitioning_flavor="hive"
+    )
+    chunks = ParquetChunks(dataset.dataset(folder, format="parquet", partitioning="hive"))
+    assert chunks.feature_names == ["a", "g"]
+    found = np.vstack([chunks.chunk(i) for i in range(len(chunks))])
+    np.testing.assert_array_equal(found, [[1, 0], [2, 0], [3, 1], [4, 1]])
+    np.testing.assert_array_equal(chunks.target("g"), [0, 0, 1, 1])
+    parquet.write_table(
+        pyarrow.table({"a": [1.0, 2.0], "c": ["u", "v"]}), tmp_path / "words.parquet"
+    )
+    kind = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    schema = pyarrow.schema([("a", pyarrow.float64()), ("c", kind)])
+    chunks = ParquetChunks(dataset.dataset(tmp_path / "words.parquet", schema=schema))
+    assert chunks.feature_names == ["a", "c_u", "c_v"]
+    np.testing.assert_array_equal(chunks.chunk(0).toarray(), [[1, 1, 0], [2, 0, 1]])
+    with pytest.raises(ValueError, match="expected a data set of Parquet files"):
+        ParquetChunks(dataset.dataset(table)).target("a")
+
+
 def test_a_null_among_numbers_is_nan_and_refused(write):
     frame = pd.DataFrame({"x": pd.array([1, None, 3, 4], dtype="Int64"), "z": np.arange(4.0)})
     with pytest.raises(ValueError, match="chunk 0 of X contains NaN"):

@@ -108,6 +108,13 @@ def test_class_weights_that_are_refused(class_weight, text):
         TorchLogisticClassifier(class_weight=class_weight).fit(*binary())
 
 
+def test_weights_whose_product_overflows_are_refused():
+    X, y = binary()
+    model = TorchLogisticClassifier(class_weight={0: 1e200, 1: 1.0})
+    with pytest.raises(ValueError, match="times class weights, must have a finite sum"):
+        model.fit(X, y, sample_weight=np.full(len(y), 1e200))
+
+
 @pytest.mark.parametrize(
     ("sample_weight", "text"),
     [
@@ -115,6 +122,9 @@ def test_class_weights_that_are_refused(class_weight, text):
         (np.zeros(120), "Sample weights must contain at least one non-zero number"),
         (0.0, "Sample weights must contain at least one non-zero number"),
         (np.full(120, np.nan), "Input sample_weight contains NaN"),
+        (np.nan, "Sample weights.* must have a finite sum; the largest is nan"),
+        (np.inf, "Sample weights.* must have a finite sum; the largest is inf"),
+        (np.full(120, 1e307), "must have a finite sum; the largest is 1e.307"),
         (np.ones((120, 2)), "Sample weights must be 1D array or scalar"),
         (np.ones(3), r"sample_weight.shape == \(3,\), expected \(120,\)!"),
     ],

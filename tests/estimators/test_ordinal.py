@@ -13,7 +13,12 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
-from skorch_logreg import OrdinalLogisticClassifier, ParameterError, TorchLogisticClassifier
+from skorch_logreg import (
+    BatchedGridSearchCV,
+    OrdinalLogisticClassifier,
+    ParameterError,
+    TorchLogisticClassifier,
+)
 from skorch_logreg.data import ArrayChunks
 from skorch_logreg.penalties import GroupL2
 from skorch_logreg.recession import ordered
@@ -171,6 +176,20 @@ def test_ugly_scales():
     np.testing.assert_allclose(ugly.coef_ * unit, plain.coef_, rtol=1e-6)
     shift = ugly.coef_ @ mean
     np.testing.assert_allclose(ugly.thresholds_ - shift, plain.thresholds_, rtol=1e-6)
+
+
+def test_an_ordered_categorical_has_its_own_order():
+    X, y = problem(n_classes=3)
+    names = ["low", "mid", "high"]
+    given = OrdinalLogisticClassifier(categories=names).fit(X, np.array(names)[y])
+    of_y = pd.Series(pd.Categorical.from_codes(y, [*names, "none"], ordered=True))
+    found = OrdinalLogisticClassifier().fit(X, of_y)
+    assert found.classes_.tolist() == names
+    np.testing.assert_array_equal(found.coef_, given.coef_)
+    search = BatchedGridSearchCV(OrdinalLogisticClassifier(), {"C": [0.1, 1.0]}).fit(X, of_y)
+    theirs = GridSearchCV(OrdinalLogisticClassifier(), {"C": [0.1, 1.0]}).fit(X, of_y)
+    scores = (each.cv_results_["mean_test_score"] for each in (search, theirs))
+    np.testing.assert_array_equal(*scores)
 
 
 def test_categories_reverse_the_model():

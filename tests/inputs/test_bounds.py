@@ -272,6 +272,10 @@ def test_it_is_a_parameter_like_others():
     assert model.bounds is given
     pair = TorchLogisticClassifier(bounds=([None, -0.1, 0, 0], 0.5), tol=1e-8).fit(X, y)
     np.testing.assert_array_equal(pair.coef_, first.coef_)
+    for bounds in (Bounds(0, np.inf), Bounds([0], [np.inf])):
+        scalar = TorchLogisticClassifier(bounds=bounds, tol=1e-8).fit(X, y)
+        positive = TorchLogisticClassifier(bounds=(0, None), tol=1e-8).fit(X, y)
+        np.testing.assert_array_equal(scalar.coef_, positive.coef_)
     of_tensors = (torch.tensor([-torch.inf, -0.1, 0.0, 0.0], dtype=torch.float64), 0.5)
     other = TorchLogisticClassifier(bounds=of_tensors, tol=1e-8, solver=ProximalNewton())
     np.testing.assert_array_equal(other.fit(X, y).coef_, first.coef_)

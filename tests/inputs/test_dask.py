@@ -168,6 +168,19 @@ def test_predictions_wait_until_they_are_asked():
         model.predict(blocks[:, :5])
 
 
+def test_predictions_are_of_the_model_that_was_asked():
+    X, y = rows()
+    model = fit(X, y)
+    blocks = from_blocks(X, 500, 1500)
+    labels, proba = model.predict(X), model.predict_proba(X)
+    lazy = model.predict(blocks), model.predict_proba(blocks)
+    model.threshold = 0.9
+    model.fit(X, ~y)
+    model.coef_ *= 2.0
+    np.testing.assert_array_equal(lazy[0].compute(), labels)
+    np.testing.assert_allclose(lazy[1].compute(), proba, rtol=1e-12, atol=1e-12)
+
+
 def test_empty_blocks_count_for_nothing():
     X, y = rows()
     blocks = from_blocks(X, 0, 500, 0)

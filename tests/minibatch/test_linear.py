@@ -267,8 +267,9 @@ class Interrupt(KeyboardInterrupt):
         SGD(0.1, momentum=0.9, schedule="inverse"),
         Adam(0.1, schedule=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)),
         Optimizer(torch.optim.Adagrad, lr=0.1),
+        Optimizer(torch.optim.NAdam, lr=0.1),
     ],
-    ids=["sgd", "adam", "adagrad"],
+    ids=["sgd", "adam", "adagrad", "nadam"],
 )
 @pytest.mark.parametrize("cut_at", [1, 3, 7])
 def test_a_checkpoint_continues_bit_for_bit(solver, cut_at, tmp_path):

@@ -7,6 +7,7 @@ import random
 import threading
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -15,7 +16,20 @@ import scipy.sparse as sp
 import sklearn
 import torch
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import (
+    NeuralLogisticClassifier,
+    TorchLogisticClassifier,
+    bootstrap,
+    firth,
+    influence,
+    marginal_effects,
+    prediction_intervals,
+    profile_intervals,
+    regularization_path,
+    separation,
+    summary,
+)
+from skorch_logreg.solvers import Adam
 from tests.containers import CONTAINERS, DENSE, SPARSE
 from tests.problems import load
 from tests.promises.models import PENALTIES, TIGHT, assert_same_model, tight
@@ -289,6 +303,23 @@ def test_11_the_world_does_not_reach_into_the_fit(n_classes, container):
             torch.set_float32_matmul_precision(before)
 
 
+def test_11_analysis_is_that_of_the_default_modes():
+    X, y = data(2)
+    X = X[:, :4]
+    model = tight(X, y, C=np.inf)
+    expected = summary(model, X, y)
+    with torch.device("meta"), torch.inference_mode():
+        found = summary(model, X, y)
+        for analyse in (profile_intervals, influence, marginal_effects):
+            analyse(model, X, y)
+        prediction_intervals(model, X, y, X[:3])
+        bootstrap(model, X, y, n_resamples=2)
+        firth(X, y)
+        separation(X, y)
+        regularization_path(X, y, l1_ratio=1.0)
+    np.testing.assert_array_equal(found.covariance, expected.covariance)
+
+
 def test_11_nothing_is_printed(capfd):
     for name in ("binary", "three_classes", "sparse_binary"):
         case = load(name)
@@ -325,3 +356,19 @@ def test_11_threads_may_share_a_model_and_fit_their_own():
     after = world()
     for name, state in before.items():
         assert after[name] == state, name
+
+
+def test_11_networks_beside_each_other_draw_their_own_numbers():
+    X, y = data(2)
+
+    def proba(_):
+        network = NeuralLogisticClassifier(
+            (4,), dropout=0.3, random_state=0, solver=Adam(epochs=5, batch_size=20)
+        )
+        return network.fit(X, y).predict_proba(X)
+
+    alone, before = proba(0), world()
+    with ThreadPoolExecutor(3) as threads:
+        for found in threads.map(proba, range(6)):
+            np.testing.assert_array_equal(found, alone)
+    assert world() == before

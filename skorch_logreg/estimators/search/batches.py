@@ -19,6 +19,7 @@ from skorch_logreg.estimators.multilabel.label_problem import LabelProblem, attr
 from skorch_logreg.estimators.ordinal import (
     OrdinalLogisticClassifier,
     class_logits,
+    has_order,
     ordered_classes,
 )
 from skorch_logreg.estimators.prediction import _affine
@@ -72,6 +73,8 @@ class FoldData:
         """
         if ArrayNamespace.of(X).xp is not None:
             raise ValueError("Arrays of other libraries are not batched.")
+        if type(final) is OrdinalLogisticClassifier and final.categories is None and has_order(y):
+            raise NotBatchedError("The categories of y may not be sorted.")
         n_labels, is_multilabel = 1, type(final) is MultiLabel
         estimator = validation.checked_estimator(final) if is_multilabel else final
         chosen = Options.of(1.0, 0.0, estimator.solver)  # without what candidates have of their own
@@ -160,23 +163,23 @@ class CandidateBatch:
             for setting, status, optimality in ends
         ]
 
-    def logits(self, rows: FoldRows, part: str, X_test: Any) -> Tensor | None:
+    def logits(self, rows: FoldRows, inputs: Any) -> Tensor | None:
         """Return the logits (n_rows, n_settings, K) of rows by the models of their folds, if known.
 
-        ``part`` is "test" or "train". ``X_test`` is the classifier's input for the test rows of the
-        only fold if it was fitted to the output of transformers, else None.
+        ``inputs`` are the rows of the only fold as the model takes them if it was fitted to the
+        output of transformers, else None.
         """
         if not len(self.solution.logits):
             return None
-        if X_test is None or part == "train":
+        if inputs is None:
             logits = self.solution.logits[0:]  # slicing collects out-of-core rows
         else:
             params = self.problem.without_column(self.solution.params)
-            logits = _affine(X_test, params.coef.flatten(0, 1), params.intercept.flatten())
+            logits = _affine(inputs, params.coef.flatten(0, 1), params.intercept.flatten())
             logits = logits.unflatten(1, params.intercept.shape)
         if self.solution.nuisance is not None:
             logits = class_logits(self.solution.nuisance, logits)
-        if X_test is None:
+        if inputs is None:
             taken = rows.take(logits)
             logits = taken.reshape(len(taken), len(self.settings), -1)
         return logits.to(self.problem.stored_dtype)

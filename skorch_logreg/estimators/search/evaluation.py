@@ -79,16 +79,22 @@ class _BatchEvaluation:
         X, y = self.data.rows(train)
         pipeline.fit(X, y, **self.data.fit_params(train))
         X_train, y, params = recorded
-        X_test = pipeline.predict(self.data.rows(test, train)[0])
-        X, inputs = group.classifier_inputs(X_train, y, X_test)
+        parts = {"test": test} | ({"train": train} if self.data.search.return_train_score else {})
+        # a transformer's fit_transform may give other rows than its transform
+        transformed = {
+            part: pipeline.predict(self.data.rows(indices, train)[0])
+            for part, indices in parts.items()
+        }
+        X, *others = group.classifier_inputs(X_train, y, *transformed.values())
         fold_data = FoldData.of(group.final, X, y, **params)
-        inputs = validate_rows(group.final, inputs, reset=False)
+        others = [validate_rows(group.final, each, reset=False) for each in others]
         classes = fold_data.inputs.labels.classes
         if type(group.final) is not MultiLabel and not np.array_equal(
             self.data.targets.classes, classes
         ):
             raise NotBatchedError("A fold lacks a class: it is another model then.")
-        return FittedPipeline(fold, pipeline, X_train, X_test, inputs), fold_data
+        inputs = dict(zip(parts, others, strict=True))
+        return FittedPipeline(fold, pipeline, transformed, inputs), fold_data
 
     def _evaluate(
         self,

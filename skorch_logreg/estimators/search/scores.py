@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params, _num_samples, column_or_1d
 from torch import Tensor
 
+from skorch_logreg.inputs.indicator import for_metrics
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.scoring import FoldRows, fast_scores, metric_name
 
@@ -69,14 +70,14 @@ class SearchData:
 class FittedPipeline:
     """Fitted transformers of a fold, with a placeholder as last step, and the transformed rows.
 
-    ``X_test`` are the test rows as the last step takes them.
+    These are the rows of every part that is scored, "test" or "train", and ``inputs`` are the same
+    as the linear model takes them.
     """
 
     fold: int
     pipeline: Any
-    train: Any
-    test: Any
-    X_test: Any
+    transformed: dict[str, Any]
+    inputs: dict[str, Any]
 
     def with_final_step(self, final: Any) -> Any:
         """Return a pipeline with the same fitted transformers and another last step."""
@@ -94,7 +95,7 @@ def score_candidates(
     ``part`` is "test" or "train", and ``pipeline`` has the transformers of the only fold, if any.
     The result has, by candidate index, a number or a dict of numbers for every fold.
     """
-    logits = batch.logits(rows, part, None if pipeline is None else pipeline.X_test)
+    logits = batch.logits(rows, None if pipeline is None else pipeline.inputs[part])
     scores = None
     if logits is not None and not batch.is_multilabel:
         scores = _score_together(data, batch, rows, logits)
@@ -156,11 +157,11 @@ def _score_individually(
         X, y = data.rows(indices)
         params = _check_method_params(data.X, data.routed.scorer.score, indices=indices)
         if pipeline is not None and not whole_pipeline:
-            X = getattr(pipeline, part)
+            X = pipeline.transformed[part]
         for place, candidate in batch.candidates:
             model = batch.model((fold, place), candidate, X, by_fold[fold])
             if pipeline is not None and whole_pipeline:
                 model = pipeline.with_final_step(model)
-            score = _score(model, X, y, data.scorer, params, data.search.error_score)
+            score = _score(model, X, for_metrics(y), data.scorer, params, data.search.error_score)
             scores[candidate.index].append(score)
     return scores

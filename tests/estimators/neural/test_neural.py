@@ -412,6 +412,56 @@ def test_17_a_checkpoint_goes_on_to_the_same_bits(tmp_path):
     assert_same_weights(resumed, expected)
 
 
+class WithBuffer(nn.Module):
+    """A layer with a buffer, which may be anything, and an extra state."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        self.layer = nn.Linear(4, 5, dtype=torch.float64)
+        self.register_buffer("buffer", buffer)
+
+    def forward(self, X):
+        return torch.tanh(self.layer(X))
+
+    def get_extra_state(self):
+        return {"version": 3}
+
+    def set_extra_state(self, state):
+        assert state == {"version": 3}
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        torch.full((3, 3), -torch.inf).triu(1),
+        torch.ones(3, dtype=torch.complex64),
+        torch.ones(3, dtype=torch.uint16),
+    ],
+)
+def test_17_buffers_and_extra_states_go_through_the_file(buffer, tmp_path):
+    X, y = binary()
+    module, end = WithBuffer(buffer), [3]
+
+    def schedule(optimizer):
+        def factor(epoch):
+            if epoch in end:
+                end.clear()
+                raise KeyboardInterrupt
+            return 0.9**epoch
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    options = {"epochs": 6, "batch_size": 20, "validation_fraction": 0.2, "schedule": schedule}
+    kept = NeuralLogisticClassifier(
+        module=module, solver=Adam(**options, checkpoint=tmp_path / "fit.npz")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        kept.fit(X, y)
+    kept.fit(X, y)
+    expected = NeuralLogisticClassifier(module=module, solver=Adam(**options)).fit(X, y)
+    np.testing.assert_array_equal(kept.decision_function(X), expected.decision_function(X))
+
+
 def test_callbacks_see_every_epoch(capsys):
     pytest.importorskip("sklearn.callback")
     X, y = binary()

@@ -306,6 +306,20 @@ def test_pipelines(pipeline, scoring):
     compare(*PIPELINES[pipeline], data, scoring=scoring, return_train_score=True)
 
 
+class CrossFitted(StandardScaler):
+    """As an encoder of targets, whose `fit_transform` gives other rows than `transform`."""
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)[::-1] + [[0.5, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "accuracy", "f1_macro"])
+def test_train_scores_are_those_of_transformed_rows(scoring):
+    pipeline = make_pipeline(CrossFitted(), exact())
+    grid = {"torchlogisticclassifier__C": [0.1, 1]}
+    compare(pipeline, grid, binary(), scoring=scoring, return_train_score=True)
+
+
 def test_a_scorer_may_look_into_the_pipeline():
     def scoring(pipeline, X, y):
         assert list(X.columns) == list("abcd")

@@ -76,7 +76,7 @@ class NeuralLogisticClassifier(
         Largest number of iterations of an exact head.
     random_state : int, RandomState or None, default=None
         Seed of the initial weights, the order of rows and dropout; None: 0. The state of torch's
-        own generators is not changed.
+        own generators is not changed; fits in several threads train one after the other.
     verbose : int, default=0
         If positive, `fit` prints a line an epoch.
     warm_start : bool, default=False

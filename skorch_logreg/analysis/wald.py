@@ -14,6 +14,7 @@ from skorch_logreg.analysis.table import check_single_outcome
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
 
+_OPERATORS = ("+", "-", "*")
 _TOKEN = re.compile(r"`[^`]*`|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[^\W\d][\w.]*|\S")
 
 
@@ -149,10 +150,10 @@ def _side(tokens: Sequence[str], names: Sequence[str]) -> np.ndarray:
     found, factor, place, before = np.zeros(len(names) + 1), 1.0, -1, "+"
     for token in tokens:
         is_number, is_sign = token[0].isdigit() or token[0] == ".", token in ("+", "-")
-        is_name = token[0] == "`" or token[0].isidentifier()
+        is_name, is_open = token[0] == "`" or token[0].isidentifier(), before in _OPERATORS
         # a name may follow its factor without a sign of multiplication
-        is_factor = before in ("+", "-", "*") or (is_name and before[0] in ".0123456789")
-        if is_sign and before not in ("+", "-", "*"):
+        is_factor = is_open or (is_name and before[0] in ".0123456789")
+        if is_sign and not is_open:
             found[place] += factor
             factor, place = 1.0, -1
         if is_sign:
@@ -161,10 +162,10 @@ def _side(tokens: Sequence[str], names: Sequence[str]) -> np.ndarray:
             factor *= float(token)
         elif is_name and is_factor and place == -1:
             place = index_of(token.strip("`"), names, "A name of hypotheses")
-        elif token != "*" or before in ("+", "-", "*"):
+        elif token != "*" or is_open:
             raise _unreadable(token, tokens)
         before = token
-    if before in ("+", "-", "*"):
+    if before in _OPERATORS:
         raise _unreadable(before, tokens)
     found[place] += factor
     return found

@@ -110,7 +110,8 @@ def robust_scores(
     if kind in ("HC2", "HC3"):
         if isinstance(fit, OrderedModel) or len(fit.classes) > 2:
             raise ParameterError(
-                f"covariance={kind!r} is for two classes; choose 'sandwich' or 'HC1' for more."
+                f"covariance={kind!r} is for two classes without an order; choose 'sandwich' or "
+                "'HC1' for others."
             )
         curvature = fit.curvature[:, 0]
         if is_frequency:  # that of one of the rows that the weight counts

@@ -28,7 +28,7 @@ def index_of(name: Any, names: Any, parameter: str) -> int:
         known = ", ".join(map(repr, names.tolist()[:10])) + (", ..." if len(names) > 10 else "")
         raise ParameterError(f"{parameter} is {name!r}; it must be one of {known}.")
     if len(found) > 1:
-        raise ParameterError(f"{parameter} is {name!r}, as {len(found)} of them are called.")
+        raise ParameterError(f"{parameter} is {name!r}, which is the name of {len(found)} of them.")
     return int(found[0])
 
 

@@ -21,7 +21,7 @@ class VarianceInflation(Table):
     factor : ndarray of shape (n_features,)
         Variance inflation factors, at least 1.
     convergence_message : str or None
-        That of the fit's `Inference`.
+        Reason why the fit did not converge, as in `Inference`.
     """
 
     names: tuple[str, ...]

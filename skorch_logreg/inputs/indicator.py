@@ -159,9 +159,10 @@ def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) ->
 
 
 def for_metrics(y: Any) -> Any:
-    """Return y, an indicator of pandas' own types, of objects or of float16 as float64.
+    """Convert an indicator to float64 if scikit-learn's metrics do not accept its type.
 
-    scikit-learn's metrics read no others.
+    These are pandas' extension types, objects, float16 and numbers in another byte order. Any
+    other y is returned unchanged.
     """
     is_array = isinstance(y, np.ndarray) and y.dtype.isnative
     is_plain = is_array and (y.dtype.kind in "biu" or y.dtype in FLOATS)

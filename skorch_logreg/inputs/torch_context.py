@@ -26,7 +26,7 @@ def default_torch_state() -> Iterator[None]:
 
 
 def with_default_modes(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Make a function run with torch's default modes."""
+    """Decorate a function to run without gradients, inference mode, autocast or default device."""
 
     @wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -60,7 +60,8 @@ def _default_modes() -> Iterator[None]:
 def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators of the CPU and a device, and restore their state at exit.
 
-    Layers, dropout and loaders draw from these global generators, one fit after the other.
+    Layers, dropout and loaders draw from these global generators. Other threads wait until the
+    state is restored.
     """
     with _GENERATORS, torch.random.fork_rng([device] if device.type == "cuda" else []):
         reseed(seed, device)

@@ -110,5 +110,5 @@ def test_a_name_of_two_coefficients_is_refused(rows):
     X, y = rows
     X = X.rename(columns={"age": "intercept"})
     table = summary(TorchLogisticClassifier(C=np.inf).fit(X, y), X, y)
-    with pytest.raises(ParameterError, match="is 'intercept', as 2 of them are called"):
+    with pytest.raises(ParameterError, match="is 'intercept', which is the name of 2 of them"):
         wald_test(table, "intercept = 0")

@@ -70,8 +70,8 @@ class SearchData:
 class FittedPipeline:
     """Fitted transformers of a fold, with a placeholder as last step, and the transformed rows.
 
-    These are the rows of every part that is scored, "test" or "train", and ``inputs`` are the same
-    as the linear model takes them.
+    ``transformed`` has the rows of every part that is scored, "test" or "train", as the
+    transformers return them, and ``inputs`` has them as the linear model takes them.
     """
 
     fold: int

@@ -25,6 +25,7 @@ ORDERS = ("%d/%m/%Y", "%m/%d/%Y", "%d/%b/%Y", "%b/%d/%Y")
 DAYS = [order.replace("/", separator) for separator in "/.-" for order in ORDERS]
 DAYS += [day.replace("%Y", "%y") for day in DAYS]
 DAYS += [f"{day} %Y" for month in "bB" for day in (f"%d %{month}", f"%{month} %d", f"%{month} %d,")]
+DAYS_NAME = " (days)"  # end of the name of the days since 1970 of a date
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 DATES = ("date ISO8601", *(f"date {day}{time}" for day in DAYS for time in TIMES))
 
@@ -117,8 +118,10 @@ def describe(kind: str, values: Any, decimal: str | None = None) -> str:
         return f"Left out ({UNUSABLE_KINDS[kind]})"
     name, _, form = kind.partition(" ")
     words = values.dropna().map(str).str.strip()
-    text = name.capitalize()
-    if name == "number" and not import_pandas().api.types.is_numeric_dtype(values):
+    text, types = name.capitalize(), import_pandas().api.types
+    if types.is_timedelta64_dtype(values):
+        return f"{text} of seconds"
+    if name == "number" and not types.is_numeric_dtype(values):
         is_number = np.isfinite(as_numbers(words, kind))
         if form:
             example = words[is_number].iloc[[words[is_number].str.len().argmax()]]
@@ -216,6 +219,8 @@ def as_words(values: Any, missing: Any) -> Any:
 def as_dates(values: Any, kind: str) -> Any:
     """Convert a column to UTC timestamps, with NaT for missing values and other formats."""
     form = kind.removeprefix("date ")
+    if isinstance(values.dtype, import_pandas().PeriodDtype):
+        values = values.dt.to_timestamp()
     return import_pandas().to_datetime(values, format=form, errors="coerce", utc=True)
 
 
@@ -227,7 +232,7 @@ def date_parts(name: str, moments: Any) -> dict[str, Any]:
     # whole days have no time: a sine of exactly 0, which the encoder leaves out
     # any phase of the week will do (1970-01-01 was a Thursday): sine and cosine span all phases
     turns = {"year": days / 365.2425, "week": days / 7, "day": days}
-    parts: dict[str, Any] = {f"{name} (days)": days}
+    parts: dict[str, Any] = {f"{name}{DAYS_NAME}": days}
     for cycle, turn in turns.items():
         parts[f"{name} ({cycle}, sin)"] = np.sin(2 * np.pi * (turn % 1))
         parts[f"{name} ({cycle}, cos)"] = np.cos(2 * np.pi * (turn % 1))

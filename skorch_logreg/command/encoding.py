@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import VarianceThreshold
@@ -15,7 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from skorch_logreg.command.columns import as_numbers
+from skorch_logreg.command.columns import DAYS_NAME, as_numbers
 from skorch_logreg.command.errors import CommandError, format_names, import_pandas
 
 MAX_CATEGORIES = 1000  # one-hot columns of a column; rarer categories share the last one
@@ -27,19 +28,23 @@ def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False
 
     Missing categories are a category of their own, and unknown ones at prediction give all zeros
     or the column of rare categories. Without a penalty the first category has no column, so that
-    the coefficients are unique.
+    the coefficients are unique. One column says that a number, or a date, is missing.
     """
     categories = [name for name, kind in kinds.items() if kind == "categorical"]
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    numbers = [name for name in cleaned.columns if name not in {*categories, *texts}]
-    impute = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    plain = [name for name in cleaned.columns if name not in {*categories, *texts}]
+    cycles = [name for name in plain if name not in kinds and not name.endswith(DAYS_NAME)]
+    numbers = [name for name in plain if name not in cycles]
+    impute = SimpleImputer(strategy="median", keep_empty_features=True)
+    scale = (VarianceThreshold(), StandardScaler())
     onehot = OneHotEncoder(
         handle_unknown="infrequent_if_exist",
         max_categories=MAX_CATEGORIES,
         drop="first" if is_unpenalized else None,
     )
     parts: list[tuple[str, Any, Any]] = [
-        ("numbers", make_pipeline(impute, VarianceThreshold(), StandardScaler()), numbers),
+        ("numbers", make_pipeline(clone(impute).set_params(add_indicator=True), *scale), numbers),
+        ("cycles", make_pipeline(impute, *map(clone, scale)), cycles),
         ("categories", onehot, categories),
     ]
     for index, name in enumerate(texts):
@@ -52,9 +57,10 @@ def feature_names(fitted: ColumnTransformer) -> list[str]:
     """Return readable names of the encoded columns: `age`, `city = Paris`, `review: good`."""
     names: list[str] = []
     for part, transformer, columns in fitted.transformers_:
-        if part == "numbers":
+        if part in ("numbers", "cycles"):
             impute, vary = transformer[0], transformer[1]
-            missing = [f"{columns[j]} is missing" for j in impute.indicator_.features_]
+            incomplete = [] if impute.indicator_ is None else impute.indicator_.features_
+            missing = [f"{columns[j].removesuffix(DAYS_NAME)} is missing" for j in incomplete]
             names += np.array([*columns, *missing], dtype=object)[vary.get_support()].tolist()
         elif part == "categories":
             named = copy(transformer).set_params(feature_name_combiner=_category_name)
@@ -116,7 +122,7 @@ def target_labels(values: Any) -> np.ndarray:
     with suppress(OverflowError):  # pandas 3.0, for integers beyond 64 bits; used as words
         values = values.infer_objects()
     simple = types.is_bool_dtype(values) or types.is_numeric_dtype(values)
-    labels = values.to_numpy() if simple else np.array([str(value) for value in values])
+    labels = values.to_numpy() if simple else np.array([str(value).strip() for value in values])
     if labels.dtype.kind == "O":  # pandas 2, for its extension types of numbers
         labels = np.array(values.tolist())
     fractions = labels.dtype.kind == "f" and not np.array_equal(labels, np.rint(labels))

@@ -68,6 +68,8 @@ def read_table(
         raise CommandError(f"Cannot read {name}: {describe_error(error)}") from error
     if len(frame) == 0:
         raise CommandError(f"Cannot read {name}: it has no rows.")
+    if any(name is not None for name in frame.index.names):  # of a Parquet file
+        frame = frame.reset_index(allow_duplicates=True)
     frame.columns = [str(name).strip() for name in frame.columns]
     if not frame.columns.is_unique:
         repeated = format_names(sorted(set(frame.columns[frame.columns.duplicated()])))
@@ -99,7 +101,12 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
     """Read a table of text in a given encoding."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding, errors="replace")
-    separator, detected = dialect("".join(islice(text, SAMPLE_ROWS)))
+    lines = list(islice(text, SAMPLE_ROWS))
+    separator, detected = dialect("".join(lines), is_cut=len(lines) == SAMPLE_ROWS)
+    # else pandas would take the first column for names of the rows
+    ends_in_separator = all(
+        line.rstrip("\r\n").endswith(separator) for line in lines[1:] if line.strip()
+    )
     text.detach()  # else it would close the file
     sign = decimal or detected
     file.seek(0)
@@ -107,11 +114,14 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
         file,
         sep=separator,
         decimal=sign,
+        index_col=False if ends_in_separator else None,
         na_values=MISSING_VALUES,
         skipinitialspace=True,
         low_memory=False,
         encoding=encoding,
     )
+    if not frame.index.is_unique or frame.index.nlevels > 1:
+        raise ValueError("its rows have more fields than its header.")
     if decimal is None and sign == ",":
         notify("Decimal sign: a comma; --decimal names another.")
     if sign == ",":  # pandas would remove the points of dates too
@@ -123,12 +133,14 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
     return frame
 
 
-def dialect(sample: str) -> tuple[str, str]:
+def dialect(sample: str, is_cut: bool = False) -> tuple[str, str]:
     """Detect the separator and the decimal sign of a text table from its first lines.
 
-    The separator is the one that splits all lines into the same and largest number of fields
-    (`csv.Sniffer` counts characters, which is unreliable for text). The decimal sign is a comma if
-    no field is a number with a point, thousands apart, and some field is one with a comma, or
+    The separator is the one that splits all rows into the same and largest number of fields
+    (`csv.Sniffer` counts characters, which is unreliable for text). The header may have one less:
+    R writes no name for the names of rows, and some rows end in a separator. If the sample
+    ``is_cut``, its last row, perhaps of several lines, does not count. The decimal sign is a comma
+    if no field is a number with a point, thousands apart, and some field is one with a comma, or
     some column has integers of up to three digits and thousands such as "6.630": of decimals, its
     writer would have kept the last zero everywhere or nowhere.
     """
@@ -139,7 +151,10 @@ def dialect(sample: str) -> tuple[str, str]:
             rows = [row for row in reader if row]
         except csv.Error:  # such as a field beyond the reader's limit
             return []
-        return rows if len({len(row) for row in rows}) == 1 else []
+        rows = rows[: len(rows) - is_cut]
+        header, others = len(rows[0]) if rows else 0, {len(row) for row in rows[1:]}
+        is_table = others <= {header} or (header > 1 and others == {header + 1})
+        return rows if is_table else []
 
     def width(separator: str) -> int:
         return max(map(len, table(separator)), default=1)

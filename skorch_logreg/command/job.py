@@ -112,7 +112,7 @@ def drop_unusable_targets(frame: Any, options: argparse.Namespace, report: Repor
         raise CommandError(f"The target {options.target!r} has no value in any row.")
     if not present.all():
         report.add(f"Left out: {(~present).sum()} rows without a target")
-    is_single = present & ~target.map(str).duplicated(keep=False)
+    is_single = present & ~target.map(str).str.strip().duplicated(keep=False)
     if is_single.any() and options.test_size > 0 and is_single.sum() < present.sum() // 2:
         classes = format_names([str(label) for label in target[is_single]])
         report.add(f"Left out: classes of a single row, {classes}")

@@ -131,12 +131,22 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
         Raises
         ------
         ParameterError
-            If X lacks a column, or has a missing value or a level that `fit` has not seen.
+            If X lacks a column, or has a missing value, a level that `fit` has not seen, or numbers
+            for categories or the reverse.
         """
         check_is_fitted(self)
         if not hasattr(X, "columns"):
             X = self._named(validate_data(self, X, reset=False))
-        matrix = self._materialise(self.spec_, X)
+        # a copy: formulaic writes the kinds of the factors of X into it
+        spec = self.spec_.update(encoder_state=dict(self.spec_.encoder_state))
+        matrix = self._materialise(spec, X)
+        for name, (kind, _) in matrix.model_spec.encoder_state.items():
+            known = self.spec_.encoder_state[name][0]
+            if kind is not known:
+                raise ParameterError(
+                    f"formula={self.formula!r}: {name!r} is {kind.value} in X and was "
+                    f"{known.value} in fit; convert the column to the type that it had."
+                )
         kept = [name != "Intercept" for name in self.spec_.column_names]
         if self.sparse_output:
             return sp.csr_array(matrix, dtype=np.float64)[:, kept]

@@ -26,6 +26,7 @@ def test_every_kind_of_column(csv, passengers):
 
 def test_names_of_encoded_columns(csv):
     frame = read_table(csv)
+    frame.loc[3, "joined"] = None
     kinds = {"age": "number", "city": "categorical", "review": "text", "joined": "date ISO8601"}
     cleaned = clean(frame, kinds)
     names = encoding.feature_names(encoding.encoder(cleaned, kinds).fit(cleaned))
@@ -36,8 +37,10 @@ def test_names_of_encoded_columns(csv):
         "city is missing",
         "review: late",
         "joined (year, sin)",
+        "joined is missing",
     ]:
-        assert name in names
+        assert names.count(name) == 1
+    assert sum(name.endswith("is missing") for name in names) == 3  # one of a date
 
 
 def test_names_that_begin_alike():
@@ -70,6 +73,7 @@ def test_names_that_begin_alike():
         ([True, None, False], [True, False]),
         ([1, "a", 2.5], ["1", "a", "2.5"]),
         (["b", "a"], ["b", "a"]),
+        (["b ", "a", "b"], ["b", "a", "b"]),
         ([0.5, 1.5], ["0.5", "1.5"]),
         ([1e300, 2e300, 1.0], ["1e+300", "2e+300", "1.0"]),  # no integers of 64 bits
         ([2.0**63, 2.0**62], ["9.223372036854776e+18", "4.611686018427388e+18"]),
@@ -121,6 +125,7 @@ def test_target_labels(values, expected):
         (["2020-01-01T10:00:00+01:00", "2020-01-02"], "date ISO8601"),
         (pd.to_datetime(["2020-01-01", None]), "date ISO8601"),
         ([pd.Timestamp("2020-01-01").date(), pd.Timestamp("2020-01-02").date()], "date ISO8601"),
+        (pd.period_range("2020", periods=2, freq="M"), "date ISO8601"),
         (pd.to_timedelta([1, 2, None], unit="h"), "number"),
         (pd.array([1, 2, None], dtype="Int64"), "number"),
         (pd.Categorical(["1", "2"] * 20), "categorical"),
@@ -187,6 +192,7 @@ def test_amounts():
         (["$20", "$6,630"], "Number ('$6,630' = 6630, or 6.63 by --decimal ,)"),
         (["1", "x"] + ["2"] * 40, "Number, 1 other values count as missing"),
         ([1, 2, 2], "Number"),
+        (pd.to_timedelta([1, 2, 2], unit="h"), "Number of seconds"),
         ([None, None], "Left out (no value)"),
     ],
 )

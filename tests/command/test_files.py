@@ -6,6 +6,7 @@ import pytest
 from skorch_logreg.command.columns import clean, column_kinds
 from skorch_logreg.command.errors import CommandError
 from skorch_logreg.command.files import dialect, read_table
+from skorch_logreg.data.tensors import SAMPLE_ROWS
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".parquet"])
@@ -41,6 +42,8 @@ def test_every_file_format_gives_the_same_table(passengers, tmp_path, suffix):
         ("when,what\n2020-01-01 10:00,a b\n2020-01-02 11:00,c d\n", (",", ".")),
         ("free text\nof many words\nor few\n", (",", ".")),
         ('a,b\n"two\nlines, here",2\n', (",", ".")),
+        ("a;b\n1;1,5;\n2;2,5;\n", (";", ",")),
+        ("a\tb\nr1\t1\t2\nr2\t3\t4\n", ("\t", ".")),
     ],
 )
 def test_separator_and_decimal_sign(text, expected):
@@ -90,3 +93,42 @@ def test_named_decimal_sign(tmp_path, separator):
     assert (frame["a"].item(), frame.attrs["decimal"]) == (1.5, ",")
     assert notes == ["Decimal sign: a comma; --decimal names another."]
     assert read_table(path, decimal=".")["a"].tolist() == ["1,5"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("header", "start", "end"),
+    [("t{0}a", "", "{0}"), ("t{0}a{0}", "", "{0}"), ("t{0}a", "r{1}{0}", "")],
+    ids=["separator at the end of rows", "and of the header", "names of rows"],
+)
+def test_rows_with_a_field_more_than_the_header(tmp_path, separator, header, start, end):
+    """No column takes the values of its neighbour."""
+    rows = [f"{start}{label}{{0}}{i}{end}".format(separator, i) for i, label in enumerate("xyxy")]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([header.format(separator), *rows]) + "\n")
+    frame = read_table(path)
+    assert frame["t"].tolist() == list("xyxy")
+    assert frame["a"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("row", ["x,{0},5", "x,{0},5,6"])
+def test_rows_with_more_fields_than_the_header_are_refused(tmp_path, row):
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["t,a", *(row.format(i) for i in range(4))]))
+    with pytest.raises(CommandError, match="its rows have more fields than its header"):
+        read_table(path)
+
+
+def test_a_sample_that_ends_within_a_quoted_field(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = (f'{i};"first line\nsecond line";yes\n' for i in range(SAMPLE_ROWS))
+    path.write_text("a;txt;t\n" + "".join(rows))
+    assert read_table(path).columns.tolist() == ["a", "txt", "t"]
+
+
+def test_the_index_of_a_parquet_file(tmp_path):
+    """One with a name is a column, one that numbers the rows is not."""
+    frame, path = pd.DataFrame({"x": [1.0, 2.0]}), tmp_path / "t.parquet"
+    for index, names in ((pd.Index([3, 4], name="dose"), ["dose", "x"]), (None, ["x"])):
+        frame.set_axis(frame.index if index is None else index).to_parquet(path)
+        assert read_table(path).columns.tolist() == names

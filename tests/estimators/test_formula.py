@@ -163,6 +163,20 @@ def test_refused_rows():
         features.transform(data[["a", "x"]])
 
 
+@pytest.mark.parametrize("terms", ["stage", "stage * x", "0 + stage"])
+def test_numbers_in_place_of_categories_are_refused(terms):
+    """As a CSV file gives them back; formulaic writes them into the columns of all levels."""
+    train = pd.DataFrame({"stage": list("123") * 4, "x": range(12)})
+    features = FormulaFeatures(terms).fit(train)
+    wanted = features.transform(train)
+    for _ in range(2):
+        with pytest.raises(ParameterError, match="'stage' is numerical in X and was categorical"):
+            features.transform(train.astype({"stage": int}))
+    np.testing.assert_array_equal(features.transform(train), wanted)
+    with pytest.raises(ParameterError, match="generated too many columns"):
+        FormulaFeatures("x").fit(train).transform(train.astype({"x": str}))
+
+
 def test_the_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "formulaic", None)
     with pytest.raises(ImportError, match=r"skorch-logreg\[formula\]"):

@@ -24,17 +24,18 @@ class _CachedLogits:
         template: Any,
         fitted: dict[str, Any],
         X: Any,
-        logits: Tensor,
+        logits: Tensor | None,
         **parameters: Any,
     ) -> Self:
         """Build a fitted model with the template's parameters, except for those that are given.
 
-        The logits of X, (n_rows, 1) or (n_rows, n_classes), have the type of its probabilities.
+        The logits of X, (n_rows, 1) or (n_rows, n_classes), have the type of its probabilities;
+        None caches nothing, for scorers that may change the model or X.
         """
         model = cls.__new__(cls)
         shape = {"n_features_in_": fitted["coef_"].shape[1]}
         model.__dict__.update(vars(template) | parameters | shape | fitted)
-        model._cached = X, logits
+        model._cached = None if logits is None else (X, logits)
         return model
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:

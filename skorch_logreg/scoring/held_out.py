@@ -25,7 +25,8 @@ class HeldOutScorer:
     """Scorer of models of several folds, as in `LogisticRegressionCV`, for one label or many.
 
     A metric of `FAST_METRICS` is computed for all models at once. Any other scorer is called for
-    every model with the held-out rows and a classifier with cached logits.
+    every model with the held-out rows and a classifier with cached logits, or without a cache if it
+    is a callable, which may change the classifier or the rows.
     """
 
     scoring: Any
@@ -144,7 +145,7 @@ class HeldOutScorer:
         self, rows: np.ndarray, label: int, cs: np.ndarray, logits: Tensor, params: Params
     ) -> Tensor:
         """Score one fold's models of a label with a scorer that takes an estimator."""
-        X = self._rows_for_scorer(rows)
+        X, caches = self._rows_for_scorer(rows), hasattr(self._scorer, "_score_func")
         y = self.classes[self.index[:, label].cpu().numpy()[rows]]
         metadata = _check_method_params(X=self.X, params=self.params, indices=rows)
         place = torch.from_numpy(rows).to(logits.device)
@@ -155,8 +156,11 @@ class HeldOutScorer:
                 "coef_": self.namespace.from_tensor(params.coef[i]),
                 "intercept_": self.namespace.from_tensor(params.intercept[i]),
             }
+            own = logits[place, i] if caches else None
+            if not caches:
+                X = self._rows_for_scorer(rows)
             classifier = self.classifier(
-                fitted, X, logits[place, i], C=self.Cs[c], threshold=self.thresholds[label]
+                fitted, X, own, C=self.Cs[c], threshold=self.thresholds[label]
             )
             score = self._scorer(classifier, X, y, **metadata)
             score = score.item() if hasattr(score, "item") else score

@@ -214,14 +214,15 @@ def choose(scores: np.ndarray, Cs: np.ndarray, selection: str) -> tuple[int, int
     the first C, then to the first l1_ratio. With the `selection` "1se" it is the smallest C, with
     the best candidate's l1_ratio, whose mean score is within one standard error of the best.
     """
-    mean = _finite(scores.mean(axis=0))
-    c, ratio = np.unravel_index(np.argmax(mean.T), mean.T.shape)
+    # as in LogisticRegressionCV: sums may differ where means are equal
+    total = _finite(scores.sum(axis=0))
+    c, ratio = np.unravel_index(np.argmax(total.T), total.T.shape)
     if selection == "1se":
         n_folds = scores.shape[0]
         if n_folds < 2:
             raise ParameterError("selection='1se' needs at least 2 folds, cv yields one.")
         error = scores[:, ratio, c].std(ddof=1) / np.sqrt(n_folds)
-        within = np.flatnonzero(mean[ratio] >= mean[ratio, c] - error)
+        within = np.flatnonzero(total[ratio] / n_folds >= total[ratio, c] / n_folds - error)
         if within.size:  # empty if no score is finite
             c = within[np.argmin(Cs[within])]
     return int(ratio), int(c)

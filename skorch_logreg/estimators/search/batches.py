@@ -181,16 +181,16 @@ class CandidateBatch:
             logits = class_logits(self.solution.nuisance, logits)
         if inputs is None:
             taken = rows.take(logits)
-            logits = taken.reshape(len(taken), len(self.settings), -1)
+            logits = taken.unflatten(1, (len(self.settings), -1)).flatten(2)
         return logits.to(self.problem.stored_dtype)
 
     def model(
         self, place: tuple[int, int], candidate: Candidate, X: Any, logits: Tensor | None
     ) -> Any:
-        """Return a candidate's model, by fold and setting, with the logits of X if known."""
+        """Return a candidate's model, by fold and setting, with the logits of X if given."""
         number = place[0] * len(self.settings) + place[1]
         solution, labels = self.solution, self.fold_data.inputs.labels
-        if logits is not None and not self.is_multilabel:
+        if not self.is_multilabel:
             kind: Any = CachedLogitsClassifier
             found = self.problem.fitted(solution.params, number)
             if solution.nuisance is not None:
@@ -203,7 +203,7 @@ class CandidateBatch:
                 "n_iter_": solution.n_iter[number : number + 1].to("cpu", torch.int32).numpy(),
                 **certificate.attributes(solution, number),
             }
-            own = logits[:, place[1]].contiguous()
+            own = None if logits is None else logits[:, place[1]].contiguous()
             return kind.of(candidate.model, fitted, X, own)
         n_labels, model = self.fold_data.n_labels, copy(candidate.model)
         fits = replace(solution, logits=solution.logits[:0])

@@ -60,7 +60,10 @@ class SearchData:
 
     @property
     def needs_only_predictions(self) -> bool:
-        """True for scikit-learn's scorers; False for a callable, which may inspect a pipeline."""
+        """True for scikit-learn's scorers; False for a callable.
+
+        It may inspect a pipeline, and change the model or the rows.
+        """
         scorers = getattr(self.scorer, "_scorers", {"": self.scorer}).values()
         by_response = all(hasattr(scorer, "_response_method") for scorer in scorers)
         return self.search.scoring is None or by_response
@@ -149,9 +152,13 @@ def _score_individually(
     part: str,
     pipeline: FittedPipeline | None,
 ) -> dict[int, list[Any]]:
-    """Call the scorer for every candidate and fold, with a model that has cached logits."""
+    """Call the scorer for every candidate and fold, with a model that has cached logits.
+
+    A scorer that needs more than predictions gets models and rows of its own, without a cache.
+    """
     scores: dict[int, list[Any]] = defaultdict(list)
-    by_fold = [None] * rows.n_folds if logits is None else logits.split(list(rows.lengths))
+    caches = logits is not None and data.needs_only_predictions
+    by_fold = logits.split(list(rows.lengths)) if caches else [None] * rows.n_folds
     whole_pipeline = pipeline is not None and not data.needs_only_predictions
     for fold, indices in enumerate(rows.parts):
         X, y = data.rows(indices)
@@ -159,6 +166,8 @@ def _score_individually(
         if pipeline is not None and not whole_pipeline:
             X = pipeline.transformed[part]
         for place, candidate in batch.candidates:
+            if not data.needs_only_predictions:
+                X, y = data.rows(indices)
             model = batch.model((fold, place), candidate, X, by_fold[fold])
             if pipeline is not None and whole_pipeline:
                 model = pipeline.with_final_step(model)

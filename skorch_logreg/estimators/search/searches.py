@@ -12,6 +12,7 @@ from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import _routing_enabled, process_routing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
 from skorch_logreg.estimators import persistence
@@ -135,6 +136,9 @@ class _BatchedSearch:
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
+        if self.scoring is None and isinstance(self.estimator, Pipeline) and _routing_enabled():
+            # as its own score does: raise if a step neither requests nor ignores metadata
+            process_routing(self.estimator, "score", **routed.scorer.score)
         weight = params.get("sample_weight")
         task = {"X": X, "y": y, "metadata": None if weight is None else {"sample_weight": weight}}
         if out_of_core_rows is not None:

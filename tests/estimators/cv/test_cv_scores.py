@@ -1,6 +1,7 @@
 """Scores of cross-validated fits: any scorer, and the metadata that it asks for."""
 
 import copy
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from skorch_logreg import ParameterError
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.estimators.cv.grid import choose
 from skorch_logreg.scoring import metric_name
 from tests.estimators.cv.comparison import GRID, assert_close, data, ours, sample_weight, sklearns
 
@@ -145,6 +147,32 @@ def test_scores_that_are_not_finite_are_the_worst():
             assert ours(scoring=fickle, refit=refit).fit(X, y).C_ == C
     with pytest.warns(UserWarning, match="non-finite"):
         assert ours(scoring=lambda *_: np.nan).fit(X, y).C_ == GRID["Cs"][0]
+
+
+def test_scorers_that_change_the_model_or_the_rows():
+    X, y = data(2)
+
+    def pruned(estimator, X, y):
+        estimator.coef_[abs(estimator.coef_) < 0.5] = 0
+        return estimator.predict_proba(X)[:, 1].std()
+
+    def refitted(estimator, X, y):
+        return estimator.fit(X, y).predict_proba(X)[:, 1].std()
+
+    for scoring in (pruned, refitted):
+        expected = sklearns(scoring=scoring).fit(X, y).scores_
+        np.testing.assert_allclose(ours(scoring=scoring).fit(X, y).scores_, expected, rtol=1e-3)
+
+
+def test_the_choice_is_by_sums_of_scores():
+    """Rounded means of these are equal; LogisticRegressionCV compares sums."""
+    n_ties = 0
+    for values in permutations([0.7, 0.1, 0.2, 0.6, 0.3]):
+        scores = np.array([values, sorted(values)]).T[:, None]
+        total, mean = scores.sum(axis=0)[0], scores.mean(axis=0)[0]
+        n_ties += mean[0] == mean[1] and total[0] < total[1]
+        assert choose(scores, np.array([1.0, 2.0]), "best") == (0, int(total[1] > total[0]))
+    assert n_ties > 0
 
 
 # ---------------------------------------------------------------- routing

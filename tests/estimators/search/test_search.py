@@ -11,7 +11,7 @@ from scipy.stats import loguniform
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, UnsetMetadataPassedError
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
@@ -116,6 +116,52 @@ def test_every_way_to_score(data, scoring):
         refit=REFIT.get(scoring, True),
         return_train_score=True,
     )
+
+
+def pruned(estimator, X, y):
+    """Change the coefficients in place or by assignment, and predict the same rows."""
+    estimator.coef_[abs(estimator.coef_) < 0.2] = 0
+    estimator.intercept_ = estimator.intercept_ + 1
+    return estimator.predict_proba(X)[:, 1].std()
+
+
+def refitted(estimator, X, y):
+    return estimator.fit(X, y).predict_proba(X)[:, 1].std()
+
+
+def moved(estimator, X, y):
+    X += 1.0
+    return estimator.predict_proba(X)[:, 1].mean()
+
+
+@pytest.mark.parametrize("scoring", [pruned, refitted, moved])
+def test_scorers_that_change_the_model_or_the_rows(scoring):
+    compare(exact(), CS, binary(), scoring=scoring)
+    compare(exact(), CS, binary(), scoring={"a": scoring, "b": "neg_log_loss"}, refit="b")
+
+
+@pytest.mark.parametrize("scoring", [None, "f1", "neg_log_loss"])
+def test_only_empty_test_folds(scoring):
+    X, y = binary()
+    search = BatchedGridSearchCV(
+        TorchLogisticClassifier(), CS, cv=[(np.arange(len(y)), np.arange(0))], scoring=scoring
+    )
+    with pytest.warns(UserWarning, match="Scoring failed|non-finite"):
+        search.fit(X, y)
+    assert np.isnan(search.cv_results_["mean_test_score"]).all()
+
+
+def test_weights_that_the_score_of_a_pipeline_has_not_requested_are_refused():
+    X, y = binary()
+    step = TorchLogisticClassifier
+    with config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        final = step().set_fit_request(sample_weight=True)
+        search = BatchedGridSearchCV(
+            make_pipeline(scaler, final), {f"{step.__name__.lower()}__C": [1]}
+        )
+        with pytest.raises(UnsetMetadataPassedError, match="TorchLogisticClassifier.score"):
+            search.fit(X, y, sample_weight=np.ones(len(y)))
 
 
 FAST = {

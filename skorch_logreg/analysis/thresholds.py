@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn import metrics
 from sklearn.base import clone
@@ -183,6 +184,8 @@ def tune_threshold(
     sample_weight, groups = _check_rows(targets, sample_weight, groups)
     if isinstance(X, Tensor) and X.layout is not torch.strided:
         X = view_as_numpy(X)  # supports the row indexing that folds need
+    if sp.issparse(X):
+        X = X.tocsr()
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)

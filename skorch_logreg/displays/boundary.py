@@ -1,5 +1,6 @@
 """Decision boundary and class probabilities of two features."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
     boundary_ : list of matplotlib ContourSet
         Lines where the probability equals the threshold of the estimator. With three classes or
         more, one per class, where it is as likely as the most likely other class. Empty if the
-        decision does not change.
+        decision does not change, or only one of these classes is drawn.
     points_ : list of matplotlib PathCollection
         Scattered rows, one collection per class.
     ax_, figure_ : matplotlib Axes, matplotlib Figure
@@ -87,8 +88,14 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         ValueError
             If X does not have two columns, or y has labels that are not among the classes.
         """
+        threshold, classes = decision_threshold(estimator), to_dense_numpy(estimator.classes_)
         if y is not None:
-            check_classes(to_dense_numpy(y), to_dense_numpy(estimator.classes_))
+            check_classes(to_dense_numpy(y), classes)
+        drawn = kwargs.get("class_of_interest")
+        if drawn is not None and len(classes) > 2:
+            threshold = math.nan  # one probability does not show where another is larger
+        elif drawn is not None and drawn == classes[0]:
+            threshold = 1 - threshold
         display: Self = super().from_estimator(
             estimator,
             X,
@@ -98,11 +105,11 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             xlabel=xlabel,
             ylabel=ylabel,
             ax=ax,
-            threshold=decision_threshold(estimator),
+            threshold=threshold,
             **kwargs,
         )
         if y is not None:
-            display.scatter(X, y, estimator.classes_)
+            display.scatter(X, y, classes, drawn)
         return display
 
     def plot(
@@ -164,7 +171,7 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
         style["colors"] = [foreground_color(self.ax_)]
         return self.ax_.contour(self.xx0, self.xx1, field, levels=crossed, **style)
 
-    def scatter(self, X: Any, y: Any, classes: Any) -> None:
+    def scatter(self, X: Any, y: Any, classes: Any, class_of_interest: Any = None) -> None:
         """Scatter rows over the areas, in the colours of their classes.
 
         With more classes than matplotlib has colours, their names are written at the median of
@@ -178,11 +185,14 @@ class DecisionBoundaryDisplay(inspection.DecisionBoundaryDisplay):
             Labels of the rows.
         classes : array-like of shape (n_classes,)
             All classes. The colours do not depend on which of them occur in y.
+        class_of_interest : class or None
+            The class whose probability is drawn, if only one is; None: the last one of two.
         """
         from matplotlib import colormaps
 
         X, y, classes = np.asarray(X), np.asarray(y), to_dense_numpy(classes)
-        colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"]([0.0, 1.0]))
+        drawn = classes == (classes[-1] if class_of_interest is None else class_of_interest)
+        colors = getattr(self, "multiclass_colors_", colormaps["coolwarm"](1.0 * drawn))
         has_legend = len(classes) <= n_colors()  # the names of more are written at their rows
         n_shown = 32 if has_legend else 16  # characters
         names = shorten_labels(classes, n_shown)

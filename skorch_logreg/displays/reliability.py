@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.calibration import CalibrationDisplay
 
 from skorch_logreg.displays.axes import foreground_color, prepare_axes, shorten_labels
+from skorch_logreg.pipelines import to_dense_numpy
 
 
 class ReliabilityDisplay(CalibrationDisplay):
@@ -60,7 +61,7 @@ class ReliabilityDisplay(CalibrationDisplay):
             (self.reference_,) = ax.plot([0, 1], [0, 1], label="Perfectly calibrated", **style)
         super().plot(ax=ax, name=name, ref_line=False, **kwargs)
         below = _split_axes(ax)
-        counts, edges = np.histogram(self.y_prob, range=(0, 1))
+        counts, edges = np.histogram(to_dense_numpy(self.y_prob), range=(0, 1))
         color = self.line_.get_color()
         self.bars_ = below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=color)
         name = "" if self.pos_label is None else shorten_labels([self.pos_label], 24)[0]

@@ -20,6 +20,7 @@ from skorch_logreg.pipelines import (
     check_classes,
     class_names,
     decision_threshold,
+    is_multilabel,
     last_step,
     to_dense_numpy,
 )
@@ -130,12 +131,14 @@ class ThresholdDisplay:
         target = to_dense_numpy(y)
         names = class_names(estimator)
         index, positive = None, names[-1]
-        if target.ndim == 2 and target.shape[1] > 1:
-            if label is None:
+        if is_multilabel(estimator):
+            target = target.reshape(len(target), -1)
+            if label is None and target.shape[1] > 1:
                 raise ParameterError(
                     f"y has {target.shape[1]} labels, and one is drawn: name it by label=."
                 )
-            index, positive = index_of(label, names, "label"), 1
+            index = 0 if label is None else index_of(label, names, "label")
+            positive = 1
             known = ~np.isnan(target[:, index].astype(np.float64))
             target, probability = target[known, index], probability[known, index]
             if sample_weight is not None:
@@ -201,9 +204,11 @@ class ThresholdDisplay:
         positive = column_or_1d(to_dense_numpy(y_true)) == pos_label
         probability = column_or_1d(to_dense_numpy(y_prob))
         check_consistent_length(positive, probability)
-        if not positive.any():
+        weight = 1.0 if sample_weight is None else to_dense_numpy(sample_weight)
+        if not (positive & (weight > 0)).any():
             raise ParameterError(
-                f"y holds no row of the positive class, {pos_label!r}: there is nothing to recall."
+                f"y holds no row of the positive class, {pos_label!r}, with a positive weight: "
+                "there is nothing to recall."
             )
         tn, fp, fn, tp, thresholds = (
             counts[::-1]  # ascending

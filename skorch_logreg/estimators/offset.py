@@ -44,6 +44,8 @@ class OffsetLogisticClassifier(TorchLogisticClassifier):
     True
     """
 
+    has_offset_: bool = False
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> Self:
         """Fit the model.

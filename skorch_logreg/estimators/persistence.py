@@ -42,6 +42,7 @@ TRUSTED_TYPES = [
     "skorch_logreg.solvers.newton.NewtonCG",
     "skorch_logreg.solvers.newton.NewtonCholesky",
     "skorch_logreg.solvers.proximal.ProximalNewton",
+    "torch.device",
     "torch.nn.modules.activation.GELU",
     "torch.nn.modules.activation.ReLU",
     "torch.nn.modules.activation.SiLU",

@@ -242,8 +242,12 @@ def affine_logits(
 ) -> tuple[Tensor, ArrayNamespace]:
     """Validate X for a fitted model, and compute ``X coef' + intercept`` with X's namespace."""
     check_is_fitted(model)
+    are_compared = model.coef_.shape[0] > 1
     if is_chunked(X):
-        parts = [_affine(rows, model.coef_, intercept()) for rows in iterate_chunks(model, X)]
+        parts = [
+            checked_logits(rows, model.coef_, intercept(), are_compared)
+            for rows in iterate_chunks(model, X)
+        ]
         return torch.cat(parts), NUMPY
     namespace = ArrayNamespace.of(X)
     X, coef = namespace.view(X), model.coef_
@@ -263,7 +267,23 @@ def affine_logits(
         if math.isfinite(float(logits.sum())):
             return logits, namespace
     X = validate_rows(model, X, reset=False, dtype="numeric")
-    return _affine(X, coef, intercept()), namespace
+    return checked_logits(X, coef, intercept(), are_compared), namespace
+
+
+def checked_logits(X: Any, coef: Any, intercept: Any, are_compared: bool = False) -> Tensor:
+    """Compute `_affine`, or raise a ValueError if numbers beyond its range leave no prediction.
+
+    An infinite logit has a probability, unless logits ``are_compared`` with each other.
+    """
+    logits = _affine(X, coef, intercept)
+    if bool((~logits.isfinite() if are_compared else logits.isnan()).any()):
+        dtype = str(logits.dtype).removeprefix("torch.")
+        widen = ", or predict its copy in float64" if dtype == "float32" else ""
+        raise ValueError(
+            f"X and coef_ give logits beyond the range of {dtype}. Scale the columns of X before "
+            f"the fit, for example with StandardScaler{widen}."
+        )
+    return logits
 
 
 def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:

@@ -514,3 +514,12 @@ def test_an_offset_is_not_forgotten(wrap):
     for cv in ("prefit", 3):
         with pytest.raises(ParameterError, match="fitted with an offset"):
             tune_threshold(model, X, y, cv=cv)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"])
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_folds_of_every_sparse_format(form, kind):
+    X, y, _ = rows()
+    expected = tune_threshold(TorchLogisticClassifier(), sp.csr_array(X), y, cv=3)
+    Z = getattr(sp, f"{form}_{kind}")(X)
+    assert tune_threshold(TorchLogisticClassifier(), Z, y, cv=3).threshold == expected.threshold

@@ -43,6 +43,29 @@ def test_lines_of_three_classes():
         np.testing.assert_allclose(found[:, k], others, atol=1e-2)
 
 
+@pytest.mark.parametrize("drawn", [None, 0, 1])
+def test_one_of_two_classes(drawn):
+    """The line is where the decision changes, whichever probability is drawn."""
+    X, y = make_moons(100, noise=0.2, random_state=0)
+    model = TorchLogisticClassifier(threshold=0.3).fit(X, y)
+    display = DecisionBoundaryDisplay.from_estimator(model, X, y, class_of_interest=drawn)
+    (boundary,) = display.boundary_
+    found = model.predict_proba(boundary.allsegs[0][0])[:, 1]
+    np.testing.assert_allclose(found, 0.3, atol=1e-3)
+    red, blue = (
+        display.points_[k].get_facecolor()[0][0] for k in ((0, 1) if drawn == 0 else (1, 0))
+    )
+    assert red > blue  # the rows of the drawn class have the colour of its large probabilities
+
+
+def test_one_of_three_classes_has_no_boundary():
+    X, y = load_iris(return_X_y=True)
+    model = TorchLogisticClassifier().fit(X[:, :2], y)
+    display = DecisionBoundaryDisplay.from_estimator(model, X[:, :2], y, class_of_interest=1)
+    assert display.boundary_ == []
+    assert len(display.points_) == 3
+
+
 def test_a_class_that_no_row_has_keeps_the_colours():
     X, y = make_moons(100, noise=0.2, random_state=0)
     model = TorchLogisticClassifier().fit(X, y)

@@ -46,6 +46,15 @@ def test_labels_of_a_long_class_do_not_overlap():
     assert 0 < text.x0 < text.x1 < display.figure_.bbox.x1
 
 
+def test_predictions_of_dask():
+    dask = pytest.importorskip("dask.array")
+    X, y = binary()
+    model = TorchLogisticClassifier().fit(X, y)
+    expected = ReliabilityDisplay.from_estimator(model, X, y).bars_.datavalues
+    found = ReliabilityDisplay.from_estimator(model, dask.from_array(X, chunks=(30, -1)), y)
+    np.testing.assert_array_equal(found.bars_.datavalues, expected)
+
+
 def test_a_class_that_is_missing():
     X, y = binary()
     model = TorchLogisticClassifier().fit(X, y)

@@ -80,6 +80,16 @@ def test_a_class_that_is_missing():
     assert (display.precision == 1).all()
     with pytest.raises(ParameterError, match="y holds no row of the positive class"):
         ThresholdDisplay.from_estimator(model, X[y == 0], y[y == 0])
+    with pytest.raises(ParameterError, match="positive class, .*, with a positive weight"):
+        ThresholdDisplay.from_estimator(model, X, y, sample_weight=1.0 * (y == 0))
+
+
+@pytest.mark.parametrize("label", [None, 0])
+def test_a_single_label(label):
+    X, y = binary()
+    model = MultiLabel(threshold=[0.3]).fit(X, y[:, None])
+    display = ThresholdDisplay.from_estimator(model, X, y[:, None], label=label)
+    assert at(display, "f1", 0.3) == pytest.approx(f1_score(y, model.predict(X)[:, 0]))
 
 
 def test_axes_in_axes_out():

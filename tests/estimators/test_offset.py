@@ -14,6 +14,7 @@ from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import ArrayChunks, RankRows
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 from skorch_logreg.solvers import LBFGS, SGD, Checkpoint
+from tests.estimators.data import binary
 
 
 def rows(n=600, p=4):
@@ -236,3 +237,8 @@ def test_predictions_take_the_offset_of_their_rows(n_classes, threshold):
     for some, own in ((X, offset[:5]), (ArrayChunks(X, 100), offset)):
         with pytest.raises(ParameterError, match="offset"):
             model.predict(some, own)
+
+
+def test_partial_fit_has_no_offset():
+    X, y = binary()
+    assert OffsetLogisticClassifier().partial_fit(X, y, classes=[0, 1]).has_offset_ is False

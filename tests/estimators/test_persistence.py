@@ -209,3 +209,11 @@ def test_skops_round_trip(data):
     assert unknown == ["skorch_logreg.estimators.classifier.TorchLogisticClassifier"]
     other = skops.loads(saved, trusted=unknown)
     np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_one_constant_names_all_types_to_trust(device):
+    skops = pytest.importorskip("skops.io")
+    X, y = binary()
+    saved = skops.dumps(TorchLogisticClassifier(device=device).fit(X, y))
+    assert skops.loads(saved, trusted=skorch_logreg.TRUSTED_TYPES).device == device

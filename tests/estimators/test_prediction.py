@@ -8,7 +8,8 @@ import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
 
-from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg import MultiLabel, TorchLogisticClassifier
+from skorch_logreg.data import ArrayChunks
 from tests.estimators.data import binary, multi
 
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
@@ -225,6 +226,35 @@ def test_an_entry_that_is_not_finite_is_refused_whatever_its_coefficient(value, 
     X[700, 1] = value
     with pytest.raises(ValueError, match="Input X contains"):
         getattr(model, method)(X)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array, lambda X: ArrayChunks(X, rows=1)])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        model_of([1.0, -1.0]),
+        model_of([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]], classes=range(3)),
+        MultiLabel().fit([[0.0, 1.0], [1.0, 0.0]], [[0], [1]]),
+    ],
+    ids=["two classes", "three", "label"],
+)
+def test_rows_whose_logits_overflow_have_no_prediction(model, method, make):
+    """Infinity minus infinity is not a number, and neither are shares of infinities."""
+    X = np.full((2, 2), 1.5e308)
+    model = copy.deepcopy(model)
+    model.coef_ = 2 * np.sign(np.asarray(model.coef_))
+    with pytest.raises(ValueError, match="beyond the range of float64. Scale the columns of X"):
+        getattr(model, method)(make(X))
+
+
+def test_overflow_of_float32_names_float64():
+    model = model_of([1.0, -1.0])
+    model.coef_, model.intercept_ = np.float32([[2, -2]]), np.float32([0])
+    X = np.full((1, 2), 3e38, dtype=np.float32)
+    with pytest.raises(ValueError, match="or predict its copy in float64"):
+        model.predict(X)
+    assert model.predict_proba(X.astype(float)).tolist() == [[0.5, 0.5]]
 
 
 def test_logits_that_overflow_are_not_taken_for_entries():

@@ -17,7 +17,7 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.multilabel.validation import broadcast_to_labels
 from skorch_logreg.estimators.neural import networks
 from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
-from skorch_logreg.estimators.prediction import LogisticPrediction, _affine
+from skorch_logreg.estimators.prediction import LogisticPrediction, checked_logits
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs import indicator
 from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace, check_same_namespace
@@ -142,7 +142,7 @@ class LabelPrediction(export.ExportMixin):
         """Compute the logits (n_rows, n_labels) of validated rows."""
         network = self._network()
         if network is None:
-            return _affine(X, self.coef_, self.intercept_)
+            return checked_logits(X, self.coef_, self.intercept_)
         return networks.logits(network, X)
 
     def _network(self) -> Any:

@@ -15,7 +15,8 @@ from skorch_logreg.estimators.classifier import TorchLogisticClassifier
 from skorch_logreg.estimators.neural import fits, networks
 from skorch_logreg.estimators.partial import PartialFitMixin
 from skorch_logreg.estimators.prediction import LogitPrediction
-from skorch_logreg.inputs.arrays import ArrayNamespace
+from skorch_logreg.inputs.arrays import NUMPY, ArrayNamespace
+from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.rows import validate_rows
 
 _CONVEX = ("auto", "lbfgs", "newton-cg", "newton-cholesky")
@@ -253,5 +254,8 @@ class NeuralLogisticClassifier(
 
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         check_is_fitted(self)
+        if is_chunked(X):
+            parts = [networks.logits(self.module_, rows) for rows in iterate_chunks(self, X)]
+            return torch.cat(parts), NUMPY
         rows = validate_rows(self, X, reset=False, allow_nd=self.module is not None)
         return networks.logits(self.module_, rows), ArrayNamespace.of(X)

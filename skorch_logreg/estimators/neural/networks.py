@@ -126,7 +126,9 @@ def apply_network(module: nn.Module, X: Any, head: nn.Linear) -> Tensor:
     step = max(BLOCK_ELEMENTS // max(math.prod(X.shape[1:]), *widths, 1), 1)
     device = head.weight.device
     with torch.no_grad(), torch.autocast(device.type, enabled=False), _eval_mode(module):
-        parts = [module(to_input(X[i : i + step], head)) for i in range(0, X.shape[0], step)]
+        parts = [
+            module(to_input(X[i : i + step], head)) for i in range(0, max(X.shape[0], 1), step)
+        ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

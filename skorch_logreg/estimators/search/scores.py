@@ -157,8 +157,9 @@ def _score_individually(
     A scorer that needs more than predictions gets models and rows of its own, without a cache.
     """
     scores: dict[int, list[Any]] = defaultdict(list)
-    caches = logits is not None and data.needs_only_predictions
-    by_fold = logits.split(list(rows.lengths)) if caches else [None] * rows.n_folds
+    if not data.needs_only_predictions:
+        logits = None
+    by_fold = [None] * rows.n_folds if logits is None else logits.split(list(rows.lengths))
     whole_pipeline = pipeline is not None and not data.needs_only_predictions
     for fold, indices in enumerate(rows.parts):
         X, y = data.rows(indices)

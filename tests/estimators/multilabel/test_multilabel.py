@@ -176,9 +176,11 @@ def test_prediction_keeps_to_the_budget(form, monkeypatch):
     X, Y = labels()
     model = several().fit(X, form(Y))
     whole = model.predict(X)
-    affine, rows = label_prediction._affine, []
+    affine, rows = label_prediction.checked_logits, []
     monkeypatch.setattr(
-        label_prediction, "_affine", lambda X, *args: rows.append(X.shape[0]) or affine(X, *args)
+        label_prediction,
+        "checked_logits",
+        lambda X, *args: rows.append(X.shape[0]) or affine(X, *args),
     )
     model.memory_budget = ROW_BYTES * 3 * 7
     parts = model.predict(form(X))

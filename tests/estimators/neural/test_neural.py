@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skorch_logreg import NeuralLogisticClassifier, TorchLogisticClassifier
+from skorch_logreg import MultiLabel, NeuralLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.exceptions import DivergenceError, ParameterError
 from skorch_logreg.minibatch import InMemoryBatches
 from skorch_logreg.solvers import LBFGS, SGD, Adam, AdamW
@@ -536,3 +536,22 @@ def test_sizes_of_layers_are_checked_though_a_network_is_there():
     for fit in (model.fit, model.partial_fit):
         with pytest.raises(ParameterError, match="must hold integers from 1 on"):
             fit(X, y)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
+def test_predictions_of_chunks_some_without_rows(method):
+    X, y = binary()
+    parts = [X[:50], X[:0], X[50:]]
+
+    class Chunks:
+        def __len__(self):
+            return len(parts)
+
+        def chunk(self, i):
+            return parts[i]
+
+    model = NeuralLogisticClassifier((3,), solver=Adam(epochs=1)).fit(X, y)
+    labels = MultiLabel(model).fit(X, np.c_[y, 1 - y])
+    for fitted in (model, labels):
+        expected = getattr(fitted, method)(X)
+        np.testing.assert_allclose(getattr(fitted, method)(Chunks()), expected, rtol=1e-5)

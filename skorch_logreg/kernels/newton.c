@@ -178,10 +178,10 @@ EXPORT CLONES void dense_newton_steps(const void *entries, int64_t n_rows, int64
             ends[0] = ends[1] = 0.0;
             if (!newton_at(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
                     scale, params, ridge, shift, fit_intercept, 0, side, logits, sums, factor, ends,
-                    rest))
-                break;
-            if (!(ends[0] <= last)) {
-                memcpy(params, before, sizeof(double) * (size_t)size);
+                    rest)
+                || !(ends[0] <= last)) {
+                if (step > 0)
+                    memcpy(params, before, sizeof(double) * (size_t)size);
                 break;
             }
             last = ends[0];

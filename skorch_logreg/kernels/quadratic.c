@@ -110,12 +110,12 @@ INNER double minimise_coordinate(problem_t *p, int64_t j, int kind, int *is_free
     return h * move * move;
 }
 
-/* Shorten the move of a coordinate to the corner on its way. */
+/* Shorten the move of a coordinate to the corner, or the bound, on its way. */
 INNER double allowed(const problem_t *p, int64_t j, double move)
 {
     double x = p->x[j], ahead = x + move;
     if (p->lasso[j] > 0.0 && !(x * ahead > 0.0))
-        return -x;
+        move = -x, ahead = 0.0;
     return !p->low ? move : ahead < p->low[j] ? p->low[j] - x : ahead > p->high[j] ? p->high[j] - x
                                                                                     : move;
 }

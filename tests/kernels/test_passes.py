@@ -275,6 +275,18 @@ def test_newton_steps_end_where_the_objective_rises():
     assert found[1, 0, 0] == pytest.approx(math.log(2), rel=1e-5)
 
 
+def test_newton_steps_from_where_the_objective_is_no_number():
+    """A row of weight 0 whose logit overflows: the model keeps its parameters."""
+    X = torch.tensor([[1e308], [1.0], [-1.0], [2.0]], dtype=torch.float64)
+    weight = torch.tensor([[0.0], [1.0], [1.0], [1.0]], dtype=torch.float64)
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64).view(-1, 1, 1)
+    start = torch.tensor([[[100.0, 0.0]]], dtype=torch.float64)
+    options = {"units": None, "shift": 0.0, "fit_intercept": True, "goal": 1e-9, "max_steps": 5}
+    found, n_steps = passes.newton_steps(X, signs, weight, start, torch.ones_like(start), **options)
+    assert n_steps.tolist() == [0]
+    assert torch.equal(found, start)
+
+
 def test_sums_of_losses_are_exact_to_the_last_digit():
     """A certificate at the edge of float64 compares two of them."""
     n = 200_001

@@ -77,6 +77,22 @@ def test_many_epochs_reach_the_minimiser(size, bounded):
         assert (x <= bounds[1] + rounding)[held].all()
 
 
+@pytest.mark.parametrize("max_epochs", [1, 3, 5, 6, 200])
+def test_no_epoch_leaves_the_bounds(max_epochs):
+    """Bounds need not hold zero, where a lasso has a corner."""
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 8) * 20:
+        factor = torch.from_numpy(rng.normal(size=(size + 2, size)) + 5 * rng.normal())
+        start, slope, middle = torch.from_numpy(rng.normal(size=(3, size)) * [[1], [9], [2]])
+        lasso, width = torch.from_numpy(rng.exponential(size=(2, size)) * [[20], [1]])
+        bounds = middle - width, middle + width
+        step, _ = coordinate_descent(
+            factor.T @ factor, slope, start, lasso, bounds, max_epochs=max_epochs, share=1e-9
+        )
+        assert (start + step >= bounds[0] - 1e-12).all()
+        assert (start + step <= bounds[1] + 1e-12).all()
+
+
 @pytest.mark.parametrize("place", [(3, 3), (3, 5)])
 def test_numbers_that_are_not_finite_are_found_in_what_is_left(place):
     hessian, slope, start, lasso, _ = problem(9, bounded=False)

@@ -93,8 +93,9 @@ class TorchLogisticClassifier(
     bounds : (low, high), dict, scipy.optimize.Bounds or None, default=None
         Bounds of the coefficients, the same for all classes: each a number for all features or
         an array-like of shape (n_features,); None or infinite: no bound. ``(0, None)``: no
-        coefficient is negative. A coefficient at its bound equals it exactly. A dict has the
-        bounds of features by name; the others have none. Supported by ``solver="auto"`` and
+        coefficient is negative. A coefficient at its bound equals it exactly: bounds are rounded
+        inwards to the type of `coef_` first, and the certificate is of the rounded ones. A dict has
+        the bounds of features by name; the others have none. Supported by ``solver="auto"`` and
         `ProximalNewton`.
     soft_labels : bool, default=False
         Whether y holds probabilities in [0, 1]: those of the second of two classes, of shape

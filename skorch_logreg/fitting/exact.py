@@ -156,14 +156,25 @@ def _known_start(
     """Return the prediction from the last fits, or the start of the request, or None."""
     if last:
         return predicted_start(1 / part.reg_strength, last)
-    start = request.start
-    return None if start is None else units.to_solver(_centered(request, start))
+    return None if request.start is None else _in_solver_units(request, units, request.start)
 
 
 def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Return C and parameters of the last fits of some models, in the units of the solver."""
-    last = ((C, units.to_solver(_centered(request, params))) for C, params in request.last)
+    last = ((C, _in_solver_units(request, units, params)) for C, params in request.last)
     return [(C[group], params[group]) for C, params in last]
+
+
+def _in_solver_units(request: FitRequest, units: Units, params: Params) -> Tensor:
+    """Return parameters in the units of the solver, without a constant for all classes.
+
+    Coefficients of a lasso do not sum to zero over the classes: from columns with large means
+    that constant may be so large that steps are lost in the rounding of logits.
+    """
+    found = units.to_solver(_centered(request, params))
+    if found.shape[1] > 1:
+        found[..., -1] -= found[..., -1].mean(dim=1, keepdim=True)
+    return found
 
 
 def _reusable_blocks(outcome: Outcome) -> ClassBlocks | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.penalties.elastic_net import ElasticNet
 from skorch_logreg.penalties.group import Grouped, GroupL2
+from skorch_logreg.penalties.protocol import CoordinateTerms, GroupTerms
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class SparseGroupLasso(Grouped):
         distance = lasso.subgradient_distance(coef, inside, strength)
         at_zero = self.prox(-gradient, strength).abs()
         return torch.where(is_active | (self.l1_ratio == 1), distance, at_zero)
+
+    def terms(self, index: Tensor, like: Tensor) -> CoordinateTerms | GroupTerms | None:
+        """Return the terms of a pure lasso or group lasso."""
+        if 0 < self.l1_ratio < 1:
+            return None
+        return self._parts[0 if self.l1_ratio == 1 else 1].terms(index, like)
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """Zero where ``|S(v) / D| <= 1`` in every group, else inf (m,).

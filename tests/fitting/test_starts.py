@@ -167,3 +167,20 @@ def test_parameters_are_predicted_over_log_C():
     assert predicted_start(C[:1] * torch.inf, pairs[:2]).isfinite().all()
     assert predicted_start(C[1:2], [pairs[1], pairs[1]]).equal(params[1:2])
     assert float(predicted_start(C[3:], pairs[:2]).max()) <= 2  # no further than one more interval
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_lasso_of_several_classes_continues_from_its_solution(seed):
+    """Intercepts of columns with large means have a constant in common, which says nothing.
+
+    Steps would be lost in the rounding of logits as large as that.
+    """
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(80, 2))
+    y = np.digitize(Z.sum(axis=1) + 0.5 * rng.normal(size=80), [-0.7, 0.7])
+    data = from_arrays(Z * [1e8, 1.0] + [0.0, 1e6], y)
+    options = {"C": 0.1, "tol": 1e-4}
+    first = fit(data, Multinomial(3), ElasticNet(1.0), **options)
+    again = fit(data, Multinomial(3), ElasticNet(1.0), start=first.params, **options)
+    assert first.status == again.status == (Status.CONVERGED,)
+    assert int(again.n_iter) <= 2

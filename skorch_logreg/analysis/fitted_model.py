@@ -269,8 +269,9 @@ def unwrap_estimator(estimator: Any, X: Any) -> tuple[Any, Any]:
         raise ParameterError(
             f"{name} has many models; give that of a label, label_estimator(label)."
         )
-    if not hasattr(estimator, "coef_"):
-        raise ParameterError(f"{name} has no coef_; expected a fitted linear classifier.")
+    for attribute in ("coef_", "predict_proba", "solver"):
+        if not hasattr(estimator, attribute):
+            raise ParameterError(f"{name} has no {attribute}; expected a logistic regression.")
     if estimator.solver == "liblinear" and estimator.fit_intercept:
         raise ParameterError(
             f"{name} has solver='liblinear', which penalises the intercept; choose another."

@@ -1,6 +1,7 @@
 """Bootstrap of coefficients, with refits solved in batches."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,8 +192,8 @@ def bootstrap(
     >>> found.interval(0.9).shape
     (1, 30, 2)
     """
-    if n_resamples < 2:
-        raise ParameterError(f"n_resamples={n_resamples!r}; it must be 2 or more.")
+    if not isinstance(n_resamples, Integral) or n_resamples < 2:
+        raise ParameterError(f"n_resamples={n_resamples!r}; it must be an integer from 2 on.")
     whole = estimator
     estimator, X = unwrap_estimator(estimator, X)
     _check_refittable(estimator)

@@ -185,7 +185,7 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
                 return formulaic.model_matrix(
                     formula, frame, context={}, na_action="raise", output=output
                 )
-        except (formulaic.errors.FormulaicError, Warning, ValueError) as error:
+        except (formulaic.errors.FormulaicError, Warning, ValueError, TypeError) as error:
             raise ParameterError(f"formula={self.formula!r}: {error}") from error
 
     def _named(self, X: Any) -> Any:
@@ -258,11 +258,11 @@ def logit(
         )
     y = np.asarray(data[outcome])
     missing = are_missing(y)
-    values = np.unique(y[~missing])
-    if len(values) != 2 or missing.any():
+    values = list(dict.fromkeys(y[~missing].tolist()))
+    if len(values) != 2 or missing.any() or len(set(map(type, values))) > 1:
         raise ParameterError(
-            f"The outcome {outcome!r} must have two values and no missing ones; it has "
-            f"{values.tolist()[:5]}{' and missing ones' if missing.any() else ''}."
+            f"The outcome {outcome!r} must have two values of one type and no missing ones; it has "
+            f"{values[:5]}{' and missing ones' if missing.any() else ''}."
         )
     params.setdefault("fit_intercept", "1" in map(str, right))
     features = FormulaFeatures(formula.partition("~")[2].strip())

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from skorch_logreg import (
     BatchedGridSearchCV,
@@ -116,6 +117,9 @@ def test_rows_of_one_class_have_no_pseudo_r2(offset):
 def test_what_has_no_coefficients_is_refused():
     X, y = rows()
     network = NeuralLogisticClassifier((3,)).fit(X, y)
+    for other, missing in ((LinearSVC(), "predict_proba"), (SGDClassifier("log_loss"), "solver")):
+        with pytest.raises(ParameterError, match=f"has no {missing}; expected a logistic"):
+            summary(other.fit(X, y), X, y)
     labels = MultiLabel().fit(X, np.column_stack([y, 1 - y]))
     for analyse in (summary, bootstrap):
         with pytest.raises(ParameterError, match="NeuralLogisticClassifier has no coef_"):

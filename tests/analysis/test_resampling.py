@@ -165,8 +165,9 @@ def test_resamples_without_a_finite_fit_are_told():
 def test_refused():
     X, y = rows()
     model = TorchLogisticClassifier().fit(X, y)
-    with pytest.raises(ParameterError, match="n_resamples=1"):
-        bootstrap(model, X, y, n_resamples=1)
+    for n_resamples in (1, 10.5, "10"):
+        with pytest.raises(ParameterError, match=f"n_resamples={n_resamples!r}; it must be an int"):
+            bootstrap(model, X, y, n_resamples=n_resamples)
     with pytest.raises(ParameterError, match="groups has shape"):
         bootstrap(model, X, y, groups=[0, 1])
     with pytest.raises(ParameterError, match="bounds"):

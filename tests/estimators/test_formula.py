@@ -148,6 +148,10 @@ def test_missing_outcomes_of_pandas_are_refused(kind):
 
 def test_refused_rows():
     data = rows()
+    with pytest.raises(ParameterError, match=r"two values of one type .* \[1, 'a'\]"):
+        logit("mixed ~ a", data.assign(mixed=[1, "a"] * (len(data) // 2)))
+    with pytest.raises(ParameterError, match="'multiply'"):
+        logit("sick ~ day", data.assign(day=pd.Timestamp("2020-01-01")))
     with pytest.raises(ParameterError, match="has an outcome; see logit"):
         FormulaFeatures("sick ~ a").fit(data)
     features = FormulaFeatures("g + a + bs(x, 4)").fit(data)

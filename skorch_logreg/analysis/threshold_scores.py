@@ -99,13 +99,13 @@ def _metric_from_counts(
     if options.keys() - known:
         return None
     rate = partial(_METRICS[score], **{k: v for k, v in options.items() if k == "beta"})
-    average, pos_label = options.get("average", "binary"), options.get("pos_label")
+    average, pos_label = options.get("average", "binary"), options.get("pos_label", classes[1])
     # counts in reverse are those with the first class as the positive one
     if average == "macro":
         return lambda counts: (rate(*counts) + rate(*counts[::-1])) / 2
-    if average != "binary" or pos_label not in (None, *classes):
+    if average != "binary" or pos_label not in classes:
         return None
-    step = 1 if pos_label in (None, classes[1]) else -1
+    step = 1 if pos_label == classes[1] else -1
     return lambda counts: rate(*counts[::step])
 
 
@@ -153,7 +153,14 @@ def metric_scorer(
             'take a metric of two classes, such as "f1", which is then of each label, or '
             '"f1_micro", an F-beta of all together.'
         )
-    compute = _metric_from_counts(getattr(scorer, "_score_func", None), options, classes)
+    score = getattr(scorer, "_score_func", None)
+    is_binary = options.get("average", "binary") == "binary" and "pos_label" not in options
+    if score is not None and is_binary and "pos_label" in signature(score).parameters:
+        # scikit-learn's default is the label 1, which strings lack
+        options["pos_label"] = 1 if 1 in classes else classes[1]
+        scorer = copy.copy(scorer)
+        scorer._kwargs = options
+    compute = _metric_from_counts(score, options, classes)
     if compute is not None and not params.keys() - {"sample_weight"}:
         return lambda problem: scorer._sign * compute(problem.counts)
 

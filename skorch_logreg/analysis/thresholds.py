@@ -101,9 +101,10 @@ def tune_threshold(
         Labels of two classes, where ``classes_[1]`` is positive; or, for `MultiLabel`, an
         indicator matrix, where nan is unknown and ignored.
     scoring : str or callable, default="balanced_accuracy"
-        Scorer of predicted classes, as in scikit-learn. For several labels it applies to each
-        label, and "f1_macro" is the same as "f1"; an F-beta with ``average="micro"`` applies to
-        all labels together.
+        Scorer of predicted classes, as in scikit-learn. Metrics of one class, such as "f1", are of
+        the label 1, or of ``classes_[1]`` where no label is 1. For several labels it applies to
+        each label, and "f1_macro" is the same as "f1"; an F-beta with ``average="micro"`` applies
+        to all labels together.
     cost_matrix : array-like or None, default=None
         Costs by true class (row) and prediction (column), instead of `scoring`. Shape (2, 2), or
         (n_samples, 2, 2) with costs for each row. For several labels also (n_labels, 2, 2) or

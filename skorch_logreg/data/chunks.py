@@ -146,7 +146,7 @@ def look_through(source: Chunks, n_samples: int) -> tuple[list[int], FirstPassSa
     survey.checksums = []
     for X in read_ahead(source, range(len(source))):
         length = int(X.shape[0])
-        if length and not kept:
+        if length and not survey.checksums:
             survey.step = -(-n_samples // length)  # the sample has as many rows as the first chunk
         some, checksum = sample_and_checksum(X, survey.of_part(sum(lengths)))
         kept.append(some)

@@ -68,6 +68,10 @@ class ChunkedRows:
         if sp.issparse(X) != self._is_sparse:
             kinds = ("dense", "sparse") if self._is_sparse else ("sparse", "dense")
             raise ValueError(f"Chunk {index} of X is {kinds[0]}, the first is {kinds[1]}.")
+        if self.dtype == np.float32 and X.dtype != np.float32 and X.shape[0]:
+            raise ValueError(
+                f"Chunk {index} of X is read as {X.dtype}, the first as float32: give all one type."
+            )
         X = X.astype(self.dtype, copy=False)
         return X if self._is_sparse else as_tensor(X)
 

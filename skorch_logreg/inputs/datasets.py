@@ -132,14 +132,16 @@ class DatasetChunks:
     @classmethod
     def of(cls, loader: DataLoader[Any]) -> "DatasetChunks | None":
         """Return chunks for a loader that yields each row once; None for other loaders."""
-        sampler = loader.sampler
-        once = isinstance(sampler, SequentialSampler) or (
-            isinstance(sampler, RandomSampler)
+        batch: Any = loader.batch_sampler  # it may have come with a sampler of its own
+        if type(batch) is not BatchSampler or batch.drop_last:
+            return None
+        sampler: Any = batch.sampler
+        once = type(sampler) is SequentialSampler or (
+            type(sampler) is RandomSampler
             and not sampler.replacement
             and sampler.num_samples == len(sampler.data_source)
         )
-        own = type(loader.batch_sampler) is BatchSampler or loader.batch_sampler is None
-        if not (once and own) or loader.drop_last:
+        if not (once and sampler.data_source is loader.dataset):
             return None
         return cls(loader.dataset, loader.collate_fn)
 

@@ -157,6 +157,17 @@ def test_what_is_not_allowed(parameters, text):
         regularization_path(X, np.zeros(len(y)))
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"tol": -1.0}, {"tol": np.nan}, {"max_iter": -3}, {"max_iter": 2.5}, {"fit_intercept": "no"}],
+    ids=str,
+)
+def test_parameters_of_the_classifier_are_checked_as_there(parameters):
+    X, y = rows()
+    with pytest.raises(ValueError, match=f"The '{next(iter(parameters))}' parameter of Torch"):
+        regularization_path(X, y, **parameters)
+
+
 @pytest.mark.parametrize("container", [np.array, torch.tensor, pd.Series])
 @pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
 def test_strengths_of_any_container_keep_their_order(container, l1_ratio):

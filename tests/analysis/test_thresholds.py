@@ -434,6 +434,20 @@ def test_what_is_not_allowed(parameters, text):
         tune_threshold(TorchLogisticClassifier(), X, y, **parameters)
 
 
+@pytest.mark.parametrize("classes", [(0, 1), (1, 2), (-1, 1), (3, 7), ("a", "b")], ids=str)
+@pytest.mark.parametrize("options", [{}, {"zero_division": 0.0}], ids=str)
+def test_metrics_of_one_class_are_of_the_label_1_or_the_last(classes, options):
+    """Whatever way the score takes, it is scikit-learn's for the tuned estimator."""
+    X, y, _ = rows()
+    y = np.array(classes)[y]
+    model = TorchLogisticClassifier().fit(X, y)
+    scorer = make_scorer(metrics.f1_score, **options)
+    tuned = tune_threshold(model, X, y, scoring=scorer, cv="prefit")
+    positive = 1 if 1 in classes else classes[1]
+    decided = tuned.estimator.predict(X)
+    assert tuned.score == pytest.approx(metrics.f1_score(y, decided, pos_label=positive))
+
+
 def test_what_has_no_threshold():
     X, y, _ = rows()
     with pytest.raises(ParameterError, match="LogisticRegression, which has no parameter"):

@@ -50,6 +50,18 @@ def as_chunks(X, length, y, weight=None, **_):
     )
 
 
+@pytest.mark.parametrize("lengths", [(10,) * 5, (0, *(10,) * 5), (10, 0, *(10,) * 4)], ids=str)
+def test_the_sample_has_as_many_rows_as_a_chunk(lengths):
+    parts = np.split(np.arange(100.0).reshape(50, 2), np.cumsum(lengths)[:-1])
+
+    class Parts(list):
+        chunk = list.__getitem__
+
+    found, survey = look_through(Parts(map(torch.from_numpy, parts)), 50)
+    assert tuple(found) == lengths
+    assert len(survey.kept) == 10
+
+
 def as_blocks(X, length, y, weight=None, **sample):
     dask = pytest.importorskip("dask")
     starts = range(0, X.shape[0], length)

@@ -144,6 +144,7 @@ BROKEN = {
     "nan": (lambda X: (X[:900], with_nan(X[900:])), ValueError, "chunk 1 of X contains NaN"),
     "columns": (lambda X: (X[:900], X[900:, :5]), ValueError, "Chunk 1 of X has 5 columns"),
     "sparse": (lambda X: (X[:900], sp.csr_array(X[900:])), ValueError, "Chunk 1 of X is sparse"),
+    "narrowed": (lambda X: (X[:9].astype(np.float32), X[9:]), ValueError, "read as float64, the"),
     "short": (lambda X: (X[:900], X[900:1999]), ValueError, "1999 and not 2000 rows"),
     "long": (lambda X: (X[:900], X[800:]), ValueError, "more than 2000 rows"),
     "none": (lambda X: (), ValueError, "no chunk"),

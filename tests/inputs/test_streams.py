@@ -170,6 +170,14 @@ def test_a_large_data_set_is_read_in_every_pass(options, weighted):
         {"drop_last": True},
         {"sampler": torch.utils.data.SubsetRandomSampler(range(40))},
         {"sampler": torch.utils.data.RandomSampler(range(50), replacement=True)},
+        {"sampler": torch.utils.data.SequentialSampler(range(40))},
+        *(
+            {"batch_sampler": torch.utils.data.BatchSampler(sampler, 7, drop_last)}
+            for sampler, drop_last in (
+                (torch.utils.data.SubsetRandomSampler(range(40)), False),
+                (torch.utils.data.SequentialSampler(range(60)), True),
+            )
+        ),
     ],
 )
 def test_rows_that_a_loader_chooses_are_read_once(options):
@@ -181,7 +189,8 @@ def test_rows_that_a_loader_chooses_are_read_once(options):
         return torch.utils.data.default_collate(batch)
 
     torch.manual_seed(0)
-    loader = DataLoader(rows, 7, collate_fn=collate, **options)
+    size = {} if "batch_sampler" in options else {"batch_size": 7}
+    loader = DataLoader(rows, collate_fn=collate, **size, **options)
     X, y, _ = datasets.read(loader, allow_rereading=True, max_memory_bytes=100)
     got = TorchLogisticClassifier().fit(X, y)
     expected = TorchLogisticClassifier().fit(

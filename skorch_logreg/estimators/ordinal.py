@@ -72,7 +72,7 @@ class OrdinalLogisticClassifier(
     coef_ : array of shape (1, n_features)
         Coefficients: float32 for data of float32 or bfloat16, float64 for all others.
     thresholds_ : array of shape (n_classes - 1,)
-        Increasing thresholds, of the type of `coef_`.
+        Increasing thresholds, float64.
     n_iter_ : array of shape (1,), int32
         Number of iterations.
     history_ : dict of str to list
@@ -241,7 +241,8 @@ class OrdinalLogisticClassifier(
         """Return `coef_` and `thresholds_` of one of the models."""
         assert solution.nuisance is not None
         thresholds = (solution.nuisance.cumsum(dim=1) - solution.params.intercept)[number]
-        thresholds = problem.namespace.from_tensor(thresholds.to(problem.stored_dtype))
+        # differences of large numbers: they need all digits
+        thresholds = problem.namespace.from_tensor(thresholds)
         coef = problem.fitted(solution.params, number)["coef_"]
         return {"coef_": coef, "thresholds_": thresholds}
 
@@ -284,8 +285,8 @@ class OrdinalLogisticClassifier(
     def _logits(self, X: Any, method: str) -> tuple[Tensor, ArrayNamespace]:
         """Compute log-odds of two classes (n_samples, 1), or log-probabilities of more."""
         logits, namespace = self._linear(X, method)
-        thresholds = to_tensor(self.thresholds_).to(logits.device, logits.dtype)
-        nuisance = torch.cat([thresholds[:1], thresholds.diff()])[None]
+        thresholds = to_tensor(self.thresholds_).to(logits.device)
+        nuisance = torch.cat([thresholds[:1], thresholds.diff()])[None].to(logits.dtype)
         return class_logits(nuisance, logits), namespace
 
 

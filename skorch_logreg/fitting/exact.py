@@ -232,7 +232,8 @@ def _solution(
 ) -> FitResult:
     """Round the parameters to the type in which they are stored, and certify those."""
     params = _centered(request, units.from_solver(outcome.params, request.penalty))
-    params = stored(params, units, request.dtype)
+    # a loss of its own parameters has thresholds, which are stored in float64
+    params = stored(params, units, request.dtype, coef_only=objective.loss.nuisance is not None)
     reads = objective.data.n_passes
     gap, increase = stored_gap(
         objective, units, params, outcome, dtype=request.dtype, tol=request.tol

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
@@ -81,11 +83,37 @@ def fit_minibatch(request: FitRequest) -> FitResult:
     if Status.INTERRUPTED not in (trained.status, *found.status):
         CheckpointWriter(solver.checkpoint, {}).finish()
     final = (Status.CONVERGED, Status.SEPARABLE)
+    if not exact and request.effective_penalty.smooth:  # others are certified at another intercept
+        found = _certified_at(request, found, reached)
     return replace(
         found,
-        params=found.params if exact else reached,
         status=tuple(end if exact or end in final else trained.status for end in found.status),
         n_iter=found.n_iter + n_epochs,
         n_passes=found.n_passes + n_epochs,
         trained=trained,
+    )
+
+
+def _certified_at(request: FitRequest, found: FitResult, reached: Params) -> FitResult:
+    """Add to a certificate what the penalty of the trained parameters is larger.
+
+    It is that of the same logits without a constant for all classes, and without coefficients of
+    constant columns, which do not train to zero.
+    """
+    penalty, _ = request.effective_penalty.without_excluded()
+    at, before = (penalty.value(params.coef.double()) for params in (reached, found.params))
+    value = found.value + ((at - before) / request.C).clamp(min=0.0)
+    added = (value - found.value) / value.clamp(min=torch.finfo(value.dtype).tiny)
+    optimality = (found.optimality.square() + added).sqrt()
+    status = tuple(
+        Status.MAX_ITER if how is Status.CONVERGED and more > request.tol else how
+        for how, more in zip(found.status, optimality.tolist(), strict=True)
+    )
+    return replace(
+        found,
+        params=reached,
+        value=value,
+        duality_gap=found.duality_gap + added,
+        optimality=optimality,
+        status=status,
     )

@@ -13,8 +13,8 @@ _MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sa
 _MAX_ADDED_SHARE = 0.1  # share of the gap that may be added without evaluating the objective
 
 
-def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
-    """Round parameters to ``dtype`` and return them in float64.
+def stored(params: Params, units: Units, dtype: torch.dtype, coef_only: bool = False) -> Params:
+    """Round parameters to ``dtype`` and return them in float64; ``coef_only`` keeps intercepts.
 
     The intercept compensates for the change of the mean logit by rounding the coefficients, which
     is large if columns have large means.  Where no minimiser exists, parameters beyond the range of
@@ -29,7 +29,7 @@ def stored(params: Params, units: Units, dtype: torch.dtype) -> Params:
         params = Params(params.coef * factor[..., None], params.intercept * factor)
     coef = params.coef.to(dtype).to(torch.float64)
     intercept = params.intercept + (params.coef - coef) @ units.center
-    return Params(coef, intercept.to(dtype).to(torch.float64))
+    return Params(coef, intercept if coef_only else intercept.to(dtype).to(torch.float64))
 
 
 def stored_gap(

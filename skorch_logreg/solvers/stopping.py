@@ -24,6 +24,7 @@ from skorch_logreg.recession import keeps_saturated_rows, saturated_models
 from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
+from skorch_logreg.solvers.smooth import newton_step
 from skorch_logreg.solvers.unbounded import (
     free_columns,
     hides_curvature,
@@ -204,8 +205,9 @@ class StoppingRule:
 
     def _ahead(self, objective: Objective, state: Any, asked: Tensor) -> Tensor:
         """Return what decrements (m,) may miss if the next steps of some models are long, or 0."""
-        steps = [getattr(state, name, None) for name in ("direction", "solved")]
-        step = next((step for step in steps if step is not None), None)
+        step, direction = getattr(state, "solved", None), getattr(state, "direction", None)
+        if direction is not None:  # of a smooth solver only some models may have one
+            step = direction if step is None else newton_step(state, step)
         if step is None or not bool(asked.any()):
             return torch.zeros_like(state.decrement)
         index = asked.nonzero()[:, 0]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -160,9 +161,30 @@ def test_float32():
     X, y = problem()
     model = OrdinalLogisticClassifier(tol=1e-6).fit(X.astype(np.float32), y)
     wanted = OrdinalLogisticClassifier(tol=1e-6).fit(X, y)
-    assert model.coef_.dtype == model.thresholds_.dtype == np.float32
+    assert (model.coef_.dtype, model.thresholds_.dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(model.coef_, wanted.coef_, atol=1e-4)
     np.testing.assert_allclose(model.thresholds_, wanted.thresholds_, atol=1e-4)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e4, 3e5])
+def test_the_gap_counts_what_float32_rounds(mean):
+    """Thresholds lie at the mean times the coefficient: those of a rare class are close."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=2000)
+    y = np.searchsorted([0.0, 0.01], z + rng.logistic(size=2000))
+    X = (z + mean).astype(np.float32)[:, None]
+    model = OrdinalLogisticClassifier(C=1.0, tol=1e-7).fit(X, y)
+    best = OrdinalLogisticClassifier(C=1.0, tol=1e-7).fit(X.astype(float), y)
+    assert np.diff(model.thresholds_)[0] > 0
+    assert np.isfinite(model.predict_log_proba(X)).all()
+
+    def value(of):
+        ends = np.concatenate([[-np.inf], of.thresholds_, [np.inf]])
+        logits = X.astype(float) @ of.coef_[0].astype(float)
+        loss = -np.log(expit(ends[y + 1] - logits) - expit(ends[y] - logits)).sum()
+        return loss + np.square(of.coef_.astype(float)).sum() / 2
+
+    assert (value(model) - value(best)) / value(best) <= model.duality_gap_ + 1e-11
 
 
 def test_ugly_scales():

@@ -1,5 +1,7 @@
 """What a decrement misses before a long step is counted (promise 2)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,8 +9,10 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective, hessian_product, inner
 from skorch_logreg.penalties import L2
-from skorch_logreg.solvers import NewtonCholesky, drive
+from skorch_logreg.solvers import LBFGS, NewtonCholesky, drive
 from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
+from skorch_logreg.solvers.smooth import with_newton_directions
+from skorch_logreg.solvers.stopping import StoppingRule
 
 
 def wide(seed, n_classes, rows=8, columns=20):
@@ -62,3 +66,16 @@ def test_a_short_step_misses_nothing():
     step[..., -1] = 0.51
     assert missed_ahead(of, point, step, _decrement(of, point, step), 0.1) > 0
     assert loss_after_long_step(of, of.evaluate(step), point) > 0
+
+
+def test_every_model_has_its_own_next_step():
+    """One that has no Newton direction is asked with what its curvature solves."""
+    of = wide(0, 2)
+    of = replace(of, reg_strength=of.reg_strength.repeat(2))
+    state = LBFGS().init(of, of.zeros(), 0.1)
+    rule, every = StoppingRule(of, 0.1, 100, True), torch.ones(2, dtype=torch.bool)
+    wanted = rule._ahead(of, state, every)
+    assert (wanted > 0).all()
+    for models in ([0], [1], [0, 1]):
+        found = rule._ahead(of, with_newton_directions(of, state, models), every)
+        torch.testing.assert_close(found, wanted)

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.estimators.persistence import restore_on_failure
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import are_missing
 
@@ -99,21 +100,22 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
         ImportError
             If formulaic is not installed.
         """
-        is_frame = hasattr(X, "columns")
-        frame = X if is_frame else self._named(validate_data(self, X))
-        if len(frame) == 0:
-            raise ValueError("X has 0 rows; a minimum of 1 is required.")
-        right, outcome = _parse(self.formula)
-        if outcome is not None:
-            raise ParameterError(f"formula={self.formula!r} has an outcome; see logit.")
-        spec = self._materialise(right, frame).model_spec
-        if set(spec.column_names) <= {"Intercept"}:
-            raise ParameterError(f"formula={self.formula!r} has no features.")
-        if is_frame:
-            used = [name for name in frame.columns if name in spec.required_variables]
-            self.feature_names_in_ = np.array(used, dtype=object)
-            self.n_features_in_ = len(used)
-        self.spec_ = spec
+        with restore_on_failure(self):
+            is_frame = hasattr(X, "columns")
+            frame = X if is_frame else self._named(validate_data(self, X))
+            if len(frame) == 0:
+                raise ValueError("X has 0 rows; a minimum of 1 is required.")
+            right, outcome = _parse(self.formula)
+            if outcome is not None:
+                raise ParameterError(f"formula={self.formula!r} has an outcome; see logit.")
+            spec = self._materialise(right, frame).model_spec
+            if set(spec.column_names) <= {"Intercept"}:
+                raise ParameterError(f"formula={self.formula!r} has no features.")
+            if is_frame:
+                used = [name for name in frame.columns if name in spec.required_variables]
+                self.feature_names_in_ = np.array(used, dtype=object)
+                self.n_features_in_ = len(used)
+            self.spec_ = spec
         return self
 
     def transform(self, X: Any) -> Any:

@@ -25,7 +25,8 @@ def split(rows: FitInput, solver: Any, seed: int) -> tuple[FitInput, FitInput | 
     rows = rows.drop_zero_weight()
     if not solver.validation_fraction:
         return rows, None
-    if solver.scoring is not None and rows.is_soft:
+    index = rows.labels.index  # None for probabilities
+    if solver.scoring is not None and index is None:
         raise ParameterError(
             f"scoring={solver.scoring!r} scores classes, but y holds probabilities; leave "
             "scoring=None, which is the log-likelihood."
@@ -37,7 +38,7 @@ def split(rows: FitInput, solver: Any, seed: int) -> tuple[FitInput, FitInput | 
             np.arange(rows.X.shape[0]),
             test_size=solver.validation_fraction,
             random_state=seed,
-            stratify=None if rows.is_soft else rows.labels.index.cpu().numpy(),
+            stratify=None if index is None else index.cpu().numpy(),
         )
     except ValueError as error:
         raise ParameterError(

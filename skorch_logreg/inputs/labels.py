@@ -38,9 +38,12 @@ class Targets:
 
     def take(self, rows: np.ndarray) -> "Targets":
         """Copy the labels of some rows."""
-        if self.is_soft:
-            return replace(self, class_probability=self.class_probability[rows])
-        return replace(self, index=self.index[rows])
+        index, proba = self.index, self.class_probability
+        return replace(
+            self,
+            index=None if index is None else index[rows],
+            class_probability=None if proba is None else proba[rows],
+        )
 
 
 def encode(y: Any, known: Any = None) -> Targets:
@@ -101,18 +104,18 @@ def encode_targets(y: Any, soft_labels: bool, label_smoothing: float, known: Any
             raise ValueError(
                 f"y holds probabilities of {n_classes} classes, but there are {len(known)}."
             )
-    else:
-        hard = encode(y, known)
-        classes, n_classes = hard.classes, hard.n_classes
-        if not label_smoothing or n_classes < 2:
-            return hard
-        proba = hard.index.to(torch.float64)
-        if n_classes > 2:
-            proba = proba.new_zeros(len(proba), n_classes).scatter_(1, hard.index[:, None], 1.0)
-    proba = smooth_labels(proba, label_smoothing, n_classes)
-    if soft_labels and known is None:
-        _refuse_empty(proba)
-    return Targets(classes, class_probability=proba)
+        proba = smooth_labels(proba, label_smoothing, n_classes)
+        if known is None:
+            _refuse_empty(proba)
+        return Targets(classes, class_probability=proba)
+    hard = encode(y, known)
+    if not label_smoothing or hard.n_classes < 2:
+        return hard
+    proba = hard.index.to(torch.float64)
+    if hard.n_classes > 2:
+        proba = proba.new_zeros(len(proba), hard.n_classes)
+        proba.scatter_(1, hard.index[:, None], 1.0)
+    return replace(hard, class_probability=smooth_labels(proba, label_smoothing, hard.n_classes))
 
 
 def smooth_labels(class_probability: Tensor, label_smoothing: float, n_classes: int) -> Tensor:

@@ -76,17 +76,14 @@ class TrainingState:
         return {"network": network, **self.state(), **best}
 
     def restore(self, checkpoint_state: dict[str, Any]) -> None:
-        """Restore the state of an earlier training or of a checkpoint."""
-        # a copy, because the optimiser updates its state in place and the caller may reuse it
-        saved = copy.deepcopy(checkpoint_state["optimizer"])
-        self.optimizer.load_state_dict(saved)
-        # which casts numbers such as a product of NAdam's to the type of their parameter
-        params = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for number, values in saved["state"].items():
-            own = self.optimizer.state[params[number]]
-            for name, value in values.items():
-                if isinstance(value, Tensor):
-                    own[name] = value.to(own[name].device)
+        """Restore the state of a checkpoint, or of an earlier training of the same parameters.
+
+        If that was one of other parameters, the optimiser begins anew.
+        """
+        groups = checkpoint_state["optimizer"]["param_groups"]
+        sizes = [len(group["params"]) for group in self.optimizer.param_groups]
+        if "network" in checkpoint_state or sizes == [len(group["params"]) for group in groups]:
+            self._restore_optimizer(checkpoint_state["optimizer"])
         if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
             self.scheduler.load_state_dict(checkpoint_state["scheduler"])
         self.n_epochs = checkpoint_state["n_epochs"]
@@ -94,6 +91,20 @@ class TrainingState:
         if "network" in checkpoint_state:
             self.network.load_state_dict(checkpoint_state["network"])
             self.best, self.best_epoch = checkpoint_state["best"], checkpoint_state["best_epoch"]
+
+    def _restore_optimizer(self, state: dict[str, Any]) -> None:
+        # a copy, because the optimiser updates its state in place and the caller may reuse it
+        saved = copy.deepcopy(state)
+        self.optimizer.load_state_dict(saved)
+        # which casts numbers such as a product of NAdam's to the type of their parameter
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for number, values in saved["state"].items():
+            own = self.optimizer.state[params[number]]
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    is_like_param = value.ndim > 0 and value.shape == params[number].shape
+                    dtype = params[number].dtype if is_like_param else value.dtype
+                    own[name] = value.to(own[name].device, dtype)
 
     def resume(self, writer: CheckpointWriter, epochs: int) -> bool:
         """Restore the state of a checkpoint, if it has one; return True then."""

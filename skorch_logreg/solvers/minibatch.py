@@ -98,7 +98,7 @@ class MiniBatch(Resumable):
         if self.schedule is None:
             return None
         if self.schedule == "cosine":
-            return CosineAnnealingLR(optimizer, max(self.epochs, 1))
+            return CosineAnnealingLR(optimizer, max(int(self.epochs), 1))
         if self.schedule in SCHEDULES:
             power = 1.0 if self.schedule == "inverse" else 0.5
             return LambdaLR(optimizer, lambda epoch: (1 + epoch) ** -power)

@@ -146,6 +146,14 @@ def test_missing_outcomes_of_pandas_are_refused(kind):
         logit("sick ~ a", data)
 
 
+def test_a_fit_that_fails_leaves_the_features_as_they_were():
+    features = FormulaFeatures("a").fit(rows())
+    before = dict(vars(features))
+    with pytest.raises(ParameterError, match="names 'a', which X lacks"):
+        features.fit(np.zeros((5, 3)))
+    assert vars(features) == before
+
+
 def test_refused_rows():
     data = rows()
     with pytest.raises(ParameterError, match=r"two values of one type .* \[1, 'a'\]"):

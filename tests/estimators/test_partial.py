@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn.base import clone
 
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.solvers import LBFGS, SGD, Adam, AdamW, Optimizer
@@ -285,3 +286,16 @@ def test_it_is_hidden_where_it_cannot_be(options, text):
     with pytest.raises(AttributeError) as error:
         model.partial_fit  # noqa: B018
     assert re.search(text, str(error.value.__cause__))
+
+
+def test_training_goes_on_with_other_types_and_parameters():
+    """The optimiser follows the type of the rows, and begins anew for other parameters."""
+    X, y = binary()
+    wide, single = X, X.astype(np.float32)
+    for first, second in ((wide, single), (single, wide)):
+        model = TorchLogisticClassifier().partial_fit(first, y, classes=[0, 1])
+        expected = clone(model).partial_fit(first, y, classes=[0, 1]).partial_fit(first, y)
+        np.testing.assert_allclose(model.partial_fit(second, y).coef_, expected.coef_, rtol=1e-4)
+    model = TorchLogisticClassifier().partial_fit(X, y, classes=[0, 1])
+    model.set_params(fit_intercept=False).partial_fit(X, y)
+    assert model.n_iter_.tolist() == [2]

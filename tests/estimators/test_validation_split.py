@@ -378,7 +378,7 @@ def test_clones_are_told_the_same():
         ),
         (
             replace(QUICK, validation_fraction=0.2, scoring="accuracy"),
-            {"label_smoothing": 0.1},
+            {"soft_labels": True},
             "scoring='accuracy' scores classes, but y holds probabilities",
         ),
         (SGD(1e200), {"C": 1e-5}, "SGD diverged: .* Lower the learning rate"),
@@ -393,3 +393,16 @@ def test_12_errors_say_what_to_do_and_leave_no_trace(solver, options, text):
         model.set_params(solver=solver, **options).fit(X, y)
     assert_same_state(state(model), before)
     assert issubclass(ParameterError, ValueError)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1e-9])
+def test_smoothed_classes_are_classes(smoothing):
+    """They are stratified, and scorers of classes take them."""
+    X, y = np.zeros((100, 1)), np.arange(100) < 6
+    solver = SGD(4.0, epochs=300, validation_fraction=0.5, patience=None)
+    model = TorchLogisticClassifier(C=np.inf, tol=0.1, label_smoothing=smoothing, solver=solver)
+    for seed in range(4):
+        model.set_params(random_state=seed).fit(X, y)
+        assert model.predict_proba(X[:1])[0, 1] == pytest.approx(0.06, abs=0.005)
+    model.set_params(solver=replace(solver, epochs=1, scoring="accuracy")).fit(X, y)
+    assert model.history_["valid_score"] == [0.94]

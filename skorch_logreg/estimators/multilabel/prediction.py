@@ -1,5 +1,6 @@
 """Predictions of many labels from coefficients or a network, and their export."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -206,7 +207,9 @@ class LabelPrediction(export.ExportMixin):
         -------
         model : TorchLogisticClassifier
             Copy of the label's coefficients in NumPy with its C, l1_ratio, class_weight and
-            threshold. `n_passes_` is that of all labels, and `duality_gap_` is nan.
+            threshold. `n_passes_` is that of all labels, and `duality_gap_` is nan. Weights by
+            class of a 1-D y of three classes or more are left out, as two of them are one class
+            here: analyses take them as those of rows, `sample_weight`.
 
         Examples
         --------
@@ -226,6 +229,8 @@ class LabelPrediction(export.ExportMixin):
             name: value for name, value in given.get_params(deep=False).items() if name in shared
         }
         found |= self._own_parameters(place)
+        if self.target_kind_ == "multiclass" and isinstance(found.get("class_weight"), Mapping):
+            found["class_weight"] = None  # of classes that this model takes for one
         ridge: Any = given.penalty
         center: Any = getattr(ridge, "center", None)
         if np.ndim(center) == 2 and np.shape(center)[0] > 1:

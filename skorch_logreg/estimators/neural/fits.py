@@ -64,6 +64,8 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any) -> None:
                 trained, weight = solution.trained, solution.total_weight
             else:
                 trained, solution, weight = _fit_network(network_fit, rows, held_out, callback)
+            if trains_in_epochs(solver):  # `partial_fit` has no exact head
+                solver = replace(solver, finish=None)
             partial.store_training(model, trained, weight, solver)
             _finish(network_fit, trained, solution)
 

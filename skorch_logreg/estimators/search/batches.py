@@ -301,6 +301,8 @@ def _label_targets(data: FoldData, model: Any, estimator: Any, options: Options)
         LabelProblem.of(model, replace(inputs, weight=weight), estimator, options)
         for weight in data.fold_weight.T
     ]
+    if problems[0].penalties:
+        raise NotBatchedError("Every label has a penalty of its own, with its center.")
     constant = np.concatenate([problem.constant for problem in problems])
     if labels.is_column and constant.any():
         raise NotBatchedError("A fold lacks a class: it is another model then.")

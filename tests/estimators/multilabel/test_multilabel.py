@@ -759,3 +759,17 @@ def test_the_estimator_of_a_label():
     for unknown in ("d", 3, -1):
         with pytest.raises(ParameterError, match=f"label is {unknown!r}"):
             model.label_estimator(unknown)
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2), ("a", "b", "c")], ids=str)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_label_of_several_classes_has_no_weights_by_class(classes, own):
+    X, _ = labels()
+    y = np.array(classes)[np.digitize(X[:, 0], [-0.5, 0.5])]
+    weight = {"class_weight": dict(zip(classes, (5.0, 1.0, 1.0), strict=True))}
+    model = MultiLabel(TorchLogisticClassifier(**weight)) if own else MultiLabel(**weight)
+    one = model.fit(X, y).label_estimator(2)
+    assert one.class_weight is None
+    rows = np.where(y == classes[0], 5.0, 1.0)
+    again = clone(one).set_params(tol=1e-7).fit(X, y == classes[2], rows)
+    np.testing.assert_allclose(one.coef_, again.coef_, atol=1e-3)

@@ -555,3 +555,20 @@ def test_predictions_of_chunks_some_without_rows(method):
     for fitted in (model, labels):
         expected = getattr(fitted, method)(X)
         np.testing.assert_allclose(getattr(fitted, method)(Chunks()), expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_partial_fit_after_a_backbone_is_freed_or_a_head_is_polished():
+    X, y = binary()
+    solver = Adam(0.01, batch_size=40, epochs=4, schedule="inverse")
+    frozen = NeuralLogisticClassifier((3,), solver=solver, freeze_backbone=True).fit(X, y)
+    before = copy.deepcopy(frozen.module_.state_dict())
+    frozen.set_params(freeze_backbone=False).partial_fit(X, y)
+    after = frozen.module_.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    rates = []
+    for polish_head in (False, True):
+        model = NeuralLogisticClassifier((3,), solver=solver, polish_head=polish_head).fit(X, y)
+        rates.append(model.partial_fit(X, y).history_["learning_rate"])
+    assert len(rates[0]) == 5
+    assert rates[0] == rates[1]

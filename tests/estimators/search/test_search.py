@@ -28,9 +28,11 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skorch_logreg import (
     BatchedGridSearchCV,
     BatchedRandomizedSearchCV,
+    MultiLabel,
     TorchLogisticClassifier,
 )
 from skorch_logreg.estimators.cached_logits import CachedLogitsClassifier
+from skorch_logreg.penalties import L2
 from tests.estimators.data import binary, multi
 
 CS = {"C": [0.01, 0.3, 3.0]}
@@ -138,6 +140,15 @@ def moved(estimator, X, y):
 def test_scorers_that_change_the_model_or_the_rows(scoring):
     compare(exact(), CS, binary(), scoring=scoring)
     compare(exact(), CS, binary(), scoring={"a": scoring, "b": "neg_log_loss"}, refit="b")
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "average_precision"])
+def test_rows_of_equal_active_columns_have_equal_ranks(scoring):
+    """Without coefficients all rows are equal, and with one of a binary column two groups."""
+    X, y = binary()
+    X = np.column_stack([X[:, 0] > 0, X[:, 1:]])
+    grid = {"C": [1e-4, 2e-4, 5e-4, 0.02, 0.03, 10.0]}
+    compare(exact(l1_ratio=1.0), grid, (X, y), scoring=scoring)
 
 
 @pytest.mark.parametrize("scoring", [None, "f1", "neg_log_loss"])
@@ -434,3 +445,12 @@ def test_failures_are_scikit_learns():
     np.testing.assert_array_equal(model.batched_, [True, False, False, False, True, False])
     with pytest.raises(ValueError, match="The 'C' parameter of TorchLogisticClassifier must be"):
         BatchedGridSearchCV(exact(), {"C": [-1.0, 1.0]}, error_score="raise").fit(*binary())
+
+
+def test_labels_with_centers_of_their_own():
+    X, y = binary()
+    Y = np.column_stack([y, X[:, 1] > 0]).astype(int)
+    center = np.zeros((2, X.shape[1]))
+    center[0, 0], center[1, 1] = 2.0, -3.0
+    model = MultiLabel(TorchLogisticClassifier(penalty=L2(center=center), tol=1e-8))
+    compare(model, {"C": [0.01, 0.1]}, (X, Y), batched=False, scoring="accuracy")

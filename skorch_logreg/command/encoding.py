@@ -35,16 +35,20 @@ def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False
     plain = [name for name in cleaned.columns if name not in {*categories, *texts}]
     cycles = [name for name in plain if name not in kinds and not name.endswith(DAYS_NAME)]
     numbers = [name for name in plain if name not in cycles]
-    impute = SimpleImputer(strategy="median", keep_empty_features=True)
-    scale = (VarianceThreshold(), StandardScaler())
+    fill = SimpleImputer(strategy="median", keep_empty_features=True)
+    impute = ColumnTransformer(
+        [
+            ("numbers", clone(fill).set_params(add_indicator=True), numbers),
+            ("cycles", fill, cycles),
+        ]
+    )
     onehot = OneHotEncoder(
         handle_unknown="infrequent_if_exist",
         max_categories=MAX_CATEGORIES,
         drop="first" if is_unpenalized else None,
     )
     parts: list[tuple[str, Any, Any]] = [
-        ("numbers", make_pipeline(clone(impute).set_params(add_indicator=True), *scale), numbers),
-        ("cycles", make_pipeline(impute, *map(clone, scale)), cycles),
+        ("numbers", make_pipeline(impute, VarianceThreshold(), StandardScaler()), plain),
         ("categories", onehot, categories),
     ]
     for index, name in enumerate(texts):
@@ -57,11 +61,15 @@ def feature_names(fitted: ColumnTransformer) -> list[str]:
     """Return readable names of the encoded columns: `age`, `city = Paris`, `review: good`."""
     names: list[str] = []
     for part, transformer, columns in fitted.transformers_:
-        if part in ("numbers", "cycles"):
+        if part == "numbers":
             impute, vary = transformer[0], transformer[1]
-            incomplete = [] if impute.indicator_ is None else impute.indicator_.features_
-            missing = [f"{columns[j].removesuffix(DAYS_NAME)} is missing" for j in incomplete]
-            names += np.array([*columns, *missing], dtype=object)[vary.get_support()].tolist()
+            given: list[str] = []
+            for _, fill, own in impute.transformers_:
+                given += own
+                if getattr(fill, "indicator_", None) is not None:
+                    incomplete = [own[j].removesuffix(DAYS_NAME) for j in fill.indicator_.features_]
+                    given += [f"{name} is missing" for name in incomplete]
+            names += np.array(given, dtype=object)[vary.get_support()].tolist()
         elif part == "categories":
             named = copy(transformer).set_params(feature_name_combiner=_category_name)
             names += named.get_feature_names_out(columns).tolist()

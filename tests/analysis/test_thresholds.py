@@ -530,6 +530,7 @@ def test_an_offset_is_not_forgotten(wrap):
             tune_threshold(model, X, y, cv=cv)
 
 
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
 @pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"])
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 def test_folds_of_every_sparse_format(form, kind):

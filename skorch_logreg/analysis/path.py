@@ -230,18 +230,16 @@ def regularization_path(
     array([0, 0, 0])
     """
     options: dict[str, Any] = {"fit_intercept": fit_intercept, "tol": tol, "max_iter": max_iter}
-    template = TorchLogisticClassifier(penalty_factor=penalty_factor, **options)
-    template._validate_params()
+    TorchLogisticClassifier(**options)._validate_params()
     inputs = validate(X, y, sample_weight)
     classes = inputs.labels.classes
     if len(classes) < 2:
         raise ValueError(f"y holds one class, {classes[0]!r}; a classifier needs two at least.")
     if not 0 <= l1_ratio <= 1:
         raise ParameterError(f"l1_ratio is {l1_ratio!r}; it must lie in [0, 1].")
-    template.l1_ratio = l1_ratio
+    template = TorchLogisticClassifier(l1_ratio=l1_ratio, penalty_factor=penalty_factor, **options)
     given = inputs.names if feature_names is None else feature_names
-    chosen = Options(C=1.0, l1_ratio=float(l1_ratio), solver="auto", is_liblinear=False)
-    problem = replace(inputs, names=given).problem(template, chosen)
+    problem = replace(inputs, names=given).problem(template, Options.of(1.0, l1_ratio, "auto"))
     names = names_of(None, problem.n_features, given)
     grid = _grid(Cs, C_max, l1_ratio, inputs.X.shape)
     used, fits = _fit(problem, inputs, grid, **options)

@@ -183,10 +183,7 @@ def tune_threshold(
     params = {} if params is None else params
     candidates, targets = _check_thresholds(thresholds), _check_targets(y, params, prefix)
     sample_weight, groups = _check_rows(targets, sample_weight, groups)
-    if isinstance(X, Tensor) and X.layout is not torch.strided:
-        X = view_as_numpy(X)  # supports the row indexing that folds need
-    if sp.issparse(X):
-        X = X.tocsr()
+    X = _with_row_indexing(X)
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
@@ -232,6 +229,13 @@ def _check_rows(targets: np.ndarray, sample_weight: Any, groups: Any) -> tuple[A
             sample_weight, targets, dtype=np.float64, ensure_non_negative=True
         )
     return sample_weight, groups
+
+
+def _with_row_indexing(X: Any) -> Any:
+    """Convert sparse rows to a format that folds can index."""
+    if isinstance(X, Tensor) and X.layout is not torch.strided:
+        X = view_as_numpy(X)
+    return X.tocsr() if sp.issparse(X) else X
 
 
 def _held_out_predictions(

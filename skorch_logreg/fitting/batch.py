@@ -11,10 +11,10 @@ from torch import Tensor
 from skorch_logreg import fitting
 from skorch_logreg.data import Data
 from skorch_logreg.data.tensors import PIECE_ENTRIES
-from skorch_logreg.fitting.request import FitResult
+from skorch_logreg.fitting.request import FitResult, predicted_logits
 from skorch_logreg.losses import Loss, Multinomial
-from skorch_logreg.objective import Objective, Params
-from skorch_logreg.penalties import L2, Penalty
+from skorch_logreg.objective import Params
+from skorch_logreg.penalties import Penalty
 from skorch_logreg.solvers import Status
 
 SATURATED_LOGIT = 1000.0  # logit at which sigmoid is exactly 1.0, and 0.0 at its negative
@@ -172,7 +172,7 @@ class BatchFitter:
             self._remember(models, part, result)
         result = replace(result, blocks=None)
         if not penalty.smooth and len(result.logits):
-            result = replace(result, logits=_predicted_logits(data, loss, result.params))
+            result = replace(result, logits=predicted_logits(data, loss, result.params))
         return result if is_whole else self._with_absent_classes(result, classes)
 
     def _continuation(self, models: Models, part: np.ndarray) -> dict[str, Any]:
@@ -243,19 +243,6 @@ class BatchFitter:
         return replace(
             result, params=Params(coef, intercept - mean), logits=logits.sub_(mean), directions=()
         )
-
-
-def _predicted_logits(data: Data, loss: Loss, params: Params) -> Any:
-    """Compute logits from coefficients, as predictions do, in a read of X.
-
-    Those of a solver are sums over its steps, whose rounding would rank rows that are equal in all
-    columns with coefficients.
-    """
-    n_models, n_outputs, n_features = params.coef.shape
-    zero = params.coef.new_zeros(n_features)
-    data = data.standardised(zero, zero + 1, loss.encode(data.targets), n_models * n_outputs)
-    objective = Objective(data, loss, L2(), params.coef.new_ones(n_models), True)
-    return objective.logits(torch.cat([params.coef, params.intercept[..., None]], dim=-1))
 
 
 def models_at_once(

@@ -8,7 +8,13 @@ import torch
 from skorch_logreg.checkpoint import CheckpointWriter
 from skorch_logreg.data import Data, InMemory
 from skorch_logreg.fitting.exact import minimise
-from skorch_logreg.fitting.request import FitRequest, FitResult, Progress, epoch_callback
+from skorch_logreg.fitting.request import (
+    FitRequest,
+    FitResult,
+    Progress,
+    epoch_callback,
+    predicted_logits,
+)
 from skorch_logreg.losses import Loss
 from skorch_logreg.minibatch import LinearHead, TrainingRequest, TrainingResult, train_in_memory
 from skorch_logreg.objective import Params
@@ -83,7 +89,7 @@ def fit_minibatch(request: FitRequest) -> FitResult:
     if Status.INTERRUPTED not in (trained.status, *found.status):
         CheckpointWriter(solver.checkpoint, {}).finish()
     final = (Status.CONVERGED, Status.SEPARABLE)
-    if not exact and request.effective_penalty.smooth:  # others are certified at another intercept
+    if not exact:
         found = _certified_at(request, found, reached)
     return replace(
         found,
@@ -95,14 +101,20 @@ def fit_minibatch(request: FitRequest) -> FitResult:
 
 
 def _certified_at(request: FitRequest, found: FitResult, reached: Params) -> FitResult:
-    """Add to a certificate what the penalty of the trained parameters is larger.
+    """Return a certificate of the trained parameters, which have a larger objective.
 
-    It is that of the same logits without a constant for all classes, and without coefficients of
-    constant columns, which do not train to zero.
+    That of ``found`` is of the same logits without a constant for all classes, and without
+    coefficients of constant columns, which do not train to zero; under a penalty that is not smooth
+    it is of the best intercepts, and X is read once more.
     """
     penalty, _ = request.effective_penalty.without_excluded()
     at, before = (penalty.value(params.coef.double()) for params in (reached, found.params))
     value = found.value + ((at - before) / request.C).clamp(min=0.0)
+    if not penalty.smooth:
+        data, loss = request.data, request.loss
+        logits = predicted_logits(data, loss, reached)
+        losses = loss.value(logits, loss.encode(data.targets)) * data.weight
+        value = torch.maximum(found.value, losses.sum(dim=0) + at / request.C)
     added = (value - found.value) / value.clamp(min=torch.finfo(value.dtype).tiny)
     optimality = (found.optimality.square() + added).sqrt()
     status = tuple(

@@ -174,3 +174,16 @@ class FitResult:
 
 # results that a solver finds, too
 _OF_OUTCOME = {each.name for each in fields(FitResult)} & {each.name for each in fields(Outcome)}
+
+
+def predicted_logits(data: Data, loss: Loss, params: Params) -> Any:
+    """Compute logits from coefficients, as predictions do, in a read of X.
+
+    Those of a solver are sums over its steps, whose rounding would rank rows that are equal in all
+    columns with coefficients.
+    """
+    n_models, n_outputs, n_features = params.coef.shape
+    zero = params.coef.new_zeros(n_features, dtype=torch.float64)
+    data = data.standardised(zero, zero + 1, loss.encode(data.targets), n_models * n_outputs)
+    objective = Objective(data, loss, L2(), zero.new_ones(n_models), True)
+    return objective.logits(torch.cat([params.coef, params.intercept[..., None]], dim=-1).double())

@@ -78,7 +78,7 @@ class TrainingState:
     def restore(self, checkpoint_state: dict[str, Any]) -> None:
         """Restore the state of a checkpoint, or of an earlier training of the same parameters.
 
-        If that was one of other parameters, the optimiser begins anew.
+        If that was one of other parameters, the optimiser starts again.
         """
         groups = checkpoint_state["optimizer"]["param_groups"]
         sizes = [len(group["params"]) for group in self.optimizer.param_groups]

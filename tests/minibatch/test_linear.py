@@ -330,10 +330,14 @@ def test_an_interrupt_can_keep_what_there_is():
     assert torch.equal(found.params.coef, alone.params.coef)
 
 
+@pytest.mark.parametrize("penalty", [L2(), ElasticNet(1.0)], ids=["ridge", "lasso"])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_the_certificate_is_that_of_the_trained_parameters(n_classes, dtype):
-    """A column of ones trains to more than zero, and Adam does not keep a sum over classes."""
+def test_the_certificate_is_that_of_the_trained_parameters(n_classes, dtype, penalty):
+    """A column of ones trains to more than zero, and Adam does not keep a sum over classes.
+
+    A lasso is certified at its best intercepts, which are not those that were trained.
+    """
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=(200, 3)), np.ones(200)]).astype(dtype)
     y = np.digitize(X[:, 0] + rng.normal(size=200), [-0.5, 0.5][: n_classes - 1])
@@ -344,13 +348,13 @@ def test_the_certificate_is_that_of_the_trained_parameters(n_classes, dtype):
         coef, intercept = result.params.coef[0].double(), result.params.intercept[0].double()
         logits = torch.from_numpy(X).double() @ coef.T + intercept
         own = loss.value(logits[:, None], loss.encode(torch.from_numpy(y)[:, None])).sum()
-        return float(own + coef.square().sum() / (2 * C))
+        return float(own + penalty.value(coef[None])[0] / C)
 
-    best = value(fitting.fit(from_arrays(X.astype(float), y), loss, L2(), C=C, tol=1e-8))
+    best = value(fitting.fit(from_arrays(X.astype(float), y), loss, penalty, C=C, tol=1e-8))
     for tol in (1e-2, 0.1):
-        found = fitting.fit(data, loss, L2(), C=C, tol=tol, solver=Adam(0.02, epochs=40))
+        found = fitting.fit(data, loss, penalty, C=C, tol=tol, solver=Adam(0.02, epochs=40))
         assert abs(float(found.params.coef[0, 0, -1])) > 1e-3
         true = (value(found) - best) / value(found)
-        assert true <= float(found.duality_gap) <= 10 * true + 1e-6
+        assert true <= float(found.duality_gap) <= 20 * true + 1e-6
         assert float(found.value) == pytest.approx(value(found), rel=1e-6)
         assert (found.status == (Status.CONVERGED,)) == (float(found.optimality) <= tol)

@@ -28,7 +28,8 @@ def encoder(cleaned: Any, kinds: Mapping[str, str], is_unpenalized: bool = False
 
     Missing categories are a category of their own, and unknown ones at prediction give all zeros
     or the column of rare categories. Without a penalty the first category has no column, so that
-    the coefficients are unique. One column says that a number, or a date, is missing.
+    the coefficients are unique. A number or date with missing values has one further column, the
+    indicator of these.
     """
     categories = [name for name, kind in kinds.items() if kind == "categorical"]
     texts = [name for name, kind in kinds.items() if kind == "text"]

@@ -207,9 +207,10 @@ class LabelPrediction(export.ExportMixin):
         -------
         model : TorchLogisticClassifier
             Copy of the label's coefficients in NumPy with its C, l1_ratio, class_weight and
-            threshold. `n_passes_` is that of all labels, and `duality_gap_` is nan. Weights by
-            class of a 1-D y of three classes or more are left out, as two of them are one class
-            here: analyses take them as those of rows, `sample_weight`.
+            threshold. `n_passes_` is that of all labels, and `duality_gap_` is nan. After a fit to
+            a 1-D y of three classes or more, a dict of class weights is not copied, because its
+            keys are not the classes of this model; give analyses the weights of the rows as
+            `sample_weight`.
 
         Examples
         --------
@@ -230,7 +231,7 @@ class LabelPrediction(export.ExportMixin):
         }
         found |= self._own_parameters(place)
         if self.target_kind_ == "multiclass" and isinstance(found.get("class_weight"), Mapping):
-            found["class_weight"] = None  # of classes that this model takes for one
+            found["class_weight"] = None  # its keys are not the classes of this model
         ridge: Any = given.penalty
         center: Any = getattr(ridge, "center", None)
         if np.ndim(center) == 2 and np.shape(center)[0] > 1:

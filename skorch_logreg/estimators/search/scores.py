@@ -157,17 +157,18 @@ def _score_individually(
     A scorer that needs more than predictions gets models and rows of its own, without a cache.
     """
     scores: dict[int, list[Any]] = defaultdict(list)
-    if not data.needs_only_predictions:
+    takes_model = not data.needs_only_predictions
+    if takes_model:
         logits = None
     by_fold = [None] * rows.n_folds if logits is None else logits.split(list(rows.lengths))
-    whole_pipeline = pipeline is not None and not data.needs_only_predictions
+    whole_pipeline = pipeline is not None and takes_model
     for fold, indices in enumerate(rows.parts):
         X, y = data.rows(indices)
         params = _check_method_params(data.X, data.routed.scorer.score, indices=indices)
         if pipeline is not None and not whole_pipeline:
             X = pipeline.transformed[part]
         for place, candidate in batch.candidates:
-            if not data.needs_only_predictions:
+            if takes_model:
                 X, y = data.rows(indices)
             model = batch.model((fold, place), candidate, X, by_fold[fold])
             if pipeline is not None and whole_pipeline:

@@ -14,7 +14,7 @@ from skorch_logreg.kernels.library import compiled
 def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] | None:
     """Return the arguments that describe logits, and an array like them, or None."""
     is_single = logits.dtype == torch.float32
-    if logits.dtype != torch.float64 and not (is_single and loss == "multinomial"):
+    if logits.dtype != torch.float64 and not (is_single and loss != "cumulative"):
         return None
     for array in (logits, other):
         if array.device.type != "cpu" or array.dtype != logits.dtype:
@@ -42,12 +42,20 @@ def _call(
     ends: tuple[Tensor, ...],
 ) -> bool:
     """Run a kernel, and return True, if there is one for the arguments."""
-    function, shape = compiled(f"{loss}_{name}"), _shape(loss, logits, other)
+    dtype = _dtype(loss, logits)
+    ending = "_single" if dtype == torch.float32 else ""
+    function, shape = compiled(f"{loss}_{name}{ending}"), _shape(loss, logits, other)
     if function is None or shape is None:
         return False
+    rows = tuple(row.to(dtype) if row.is_floating_point() else row for row in rows)
     arrays = (argument for row in rows for argument in _by_row(row))
     function(logits.data_ptr(), *shape, *arrays, *(end.data_ptr() for end in ends))
     return True
+
+
+def _dtype(loss: str | None, logits: Tensor) -> torch.dtype:
+    """Return the type of signs, weights and steps: with one logit that of logits, else float64."""
+    return logits.dtype if loss == "logistic" else torch.float64
 
 
 def weighted_loss(
@@ -57,8 +65,8 @@ def weighted_loss(
 
     Returns the weighted losses (m,) in float64, and residuals (rows, m, K) of the logits' type.
     """
-    weight, residual = weight.to(torch.float64), torch.empty_like(logits)
-    sums = weight.new_zeros(2, logits.shape[1])
+    residual = torch.empty_like(logits)
+    sums = logits.new_zeros(2, logits.shape[1], dtype=torch.float64)
     rows, ends = (targets, weight), (sums, residual)
     if _call(loss, "models", logits, residual, rows=rows, ends=ends):
         return sums[0], residual
@@ -71,8 +79,8 @@ def cumulative_sums(logits: Tensor, targets: Tensor, weight: Tensor, ends: Tenso
     These are the probabilities of being beyond the upper and the lower end of the interval of the
     class, their derivatives, and the weights; ``ends`` (classes, 2, m) are the ends.
     """
-    weight, ends = weight.to(torch.float64), ends.contiguous()
-    by_class = weight.new_zeros(ends.shape[0], 5, ends.shape[2])
+    ends = ends.contiguous()
+    by_class = ends.new_zeros(ends.shape[0], 5, ends.shape[2])
     rows, outs = (targets, weight), (ends, by_class)
     return by_class if _call("cumulative", "sums", logits, logits, rows=rows, ends=outs) else None
 
@@ -84,8 +92,8 @@ def cumulative_loss(
 
     ``shares`` (classes, m) are added to the loss of each class; ``ends`` as in `cumulative_sums`.
     """
-    weight, residual = weight.to(torch.float64), torch.empty_like(logits)
-    sums = weight.new_zeros(2, logits.shape[1])
+    residual = torch.empty_like(logits)
+    sums = logits.new_zeros(2, logits.shape[1], dtype=torch.float64)
     outs = (ends.contiguous(), shares.contiguous(), sums, residual)
     if _call("cumulative", "models", logits, residual, rows=(targets, weight), ends=outs):
         return sums[0], residual
@@ -105,12 +113,31 @@ def loss_along(
 
     Returns the weighted losses, first and second derivatives (m,) in float64.
     """
-    weight, step = weight.to(torch.float64), step.to(torch.float64).contiguous()
-    sums = weight.new_zeros(3, 2, logits.shape[1])
+    step = step.to(_dtype(loss, logits)).contiguous()
+    sums = logits.new_zeros(3, 2, logits.shape[1], dtype=torch.float64)
     rows, ends = (targets, weight), (sums, change, step)
     if _call(loss, "along", logits, change, rows=rows, ends=ends):
         return tuple(sums[:, 0])
     return None
+
+
+def loss_of_moved(
+    loss: str | None,
+    logits: Tensor,
+    before: Tensor,
+    limit: float,
+    *,
+    targets: Tensor,
+    weight: Tensor,
+) -> Tensor | None:
+    """Bound the loss (m,) of the logits that differ by more than ``limit`` from those before.
+
+    These are the sums of ``weight * abs(residual) * max(margin, 1)``.
+    """
+    sums = logits.new_zeros(2, logits.shape[1], dtype=torch.float64)
+    limits = logits.new_tensor([limit], dtype=_dtype(loss, logits))
+    rows, ends = (targets, weight), (sums, before, limits)
+    return sums[0] if _call(loss, "moved", logits, before, rows=rows, ends=ends) else None
 
 
 def multiply_softmax_curvature(proba: Tensor, change: Tensor, weight: Tensor) -> bool:
@@ -118,5 +145,4 @@ def multiply_softmax_curvature(proba: Tensor, change: Tensor, weight: Tensor) ->
 
     Returns False, and leaves them as they are, where no kernel takes the arguments.
     """
-    rows = (weight.to(torch.float64),)
-    return _call("multinomial", "product", proba, change, rows=rows, ends=(change,))
+    return _call("multinomial", "product", proba, change, rows=(weight,), ends=(change,))

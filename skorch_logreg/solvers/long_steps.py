@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.kernels.logits import loss_of_moved
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
 from skorch_logreg.solvers.choose import FIRST_PASSES, PROOF_RATE, choose_curvature
@@ -27,6 +28,10 @@ def loss_after_long_step(objective: Objective, before: Point, point: Point) -> T
     loss = objective.at(point).loss
 
     def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
+        rows = {"targets": block.targets, "weight": block.weight}
+        found = loss_of_moved(loss.kernel, logits, before, _MAX_CHANGE, **rows)
+        if found is not None:
+            return (found,)
         far = _is_far(loss, block, before, logits, shift)
         if not bool(far.any()):
             return (logits.new_zeros(logits.shape[1], dtype=torch.float64),)

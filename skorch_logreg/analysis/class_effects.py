@@ -20,7 +20,7 @@ def class_effects(fit: FittedModel, discrete: Sequence[int]) -> tuple[np.ndarray
     n_classes = len(fit.classes)
     coef = np.vstack([np.zeros((n_classes - n_outputs, p)), coef])
     scale, first = fit.units.scale.numpy(), n_classes - n_outputs
-    share = fit.weight / fit.weight.sum()
+    share = fit.count / fit.count.sum()
     effects, jacobian = np.zeros((n_classes, p)), np.zeros((n_classes, p, n_outputs, p + 1))
     proba = fit.objective.loss.predict_proba(fit.point.logits)[:, 0].numpy()
     for rows, Z in fit.blocks():

@@ -75,7 +75,7 @@ def estimated_covariance(
     fit: FittedModel | OrderedModel, kind: str, groups: Any, *, is_frequency: bool
 ) -> tuple[np.ndarray, float, float]:
     """Return the covariance in parameters of ``[Z 1]``, the number of these, and that of rows."""
-    n_samples = float((fit.weight if is_frequency else fit.weight > 0).sum())
+    n_samples = float((fit.count if is_frequency else fit.weight > 0).sum())
     bread = inverse_hessian(fit)
     meat = fit.information
     df = float(np.trace(bread @ meat)) if fit.is_penalised else len(fit.estimates[0])
@@ -106,16 +106,16 @@ def robust_scores(
     """
     if kind == "cluster":
         return _clustered_scores(fit, groups, n_samples, df)
-    factor = np.sqrt(fit.weight) if is_frequency else fit.weight
+    n_rows = fit.count if is_frequency else np.ones_like(fit.count)
+    factor = np.divide(fit.weight, np.sqrt(n_rows), where=n_rows > 0, out=0 * n_rows)
     if kind in ("HC2", "HC3"):
         if isinstance(fit, OrderedModel) or len(fit.classes) > 2:
             raise ParameterError(
                 f"covariance={kind!r} is for two classes without an order; choose 'sandwich' or "
                 "'HC1' for others."
             )
-        curvature = fit.curvature[:, 0]
-        if is_frequency:  # that of one of the rows that the weight counts
-            curvature = np.divide(curvature, fit.weight, where=fit.weight > 0, out=0 * curvature)
+        # that of one of the rows that the weight counts
+        curvature = np.divide(fit.curvature[:, 0], n_rows, where=n_rows > 0, out=0 * n_rows)
         rest = 1 - curvature * quadratic_forms(fit, bread)
         factor = factor / (np.sqrt(rest) if kind == "HC2" else rest)
     if kind != "HC1":

@@ -42,14 +42,15 @@ from skorch_logreg.pipelines import (
 class FittedRows:
     """Training rows of a fitted model, and the penalty of its coefficients.
 
-    ``weight`` includes the class weights, ``names`` end with "intercept", ``ridge`` (n_features,)
-    are the second derivatives ``f_j / C`` of the penalty, and ``offset`` (n_samples, 1, 1) is added
-    to the logits of two classes.
+    ``weight`` are the sample weights ``count`` times the class weights, ``names`` end with
+    "intercept", ``ridge`` (n_features,) are the second derivatives ``f_j / C`` of the penalty, and
+    ``offset`` (n_samples, 1, 1) is added to the logits of two classes.
     """
 
     X: Any
     index: np.ndarray
     weight: np.ndarray
+    count: np.ndarray
     classes: np.ndarray
     names: tuple[str, ...]
     ridge: np.ndarray
@@ -62,6 +63,11 @@ class FittedRows:
         """Means and deviations of the columns; the deviation of a constant column is 1."""
         units = Units.of(from_arrays(self.X, self.index, self.weight), self.fit_intercept, None)
         return replace(units, scale=torch.where(units.scale.isinf(), 1.0, units.scale))
+
+    @property
+    def has_class_weight(self) -> bool:
+        """True if the classes have other weights than their rows."""
+        return not np.array_equal(self.weight, self.count)
 
     @property
     def is_penalised(self) -> bool:
@@ -88,10 +94,12 @@ def read_rows(
         raise ValueError(f"X has {rows.shape[1]} features, but the model has {n_features}.")
     check_names(estimator, X)
     _, weight = inputs.weighted_targets(estimator.class_weight)
+    ones = np.ones(len(index))
     return {
         "X": rows,
         "index": order[index],
-        "weight": np.ones(len(index)) if weight is None else weight.numpy(),
+        "weight": ones if weight is None else weight.numpy(),
+        "count": ones if inputs.weight is None else inputs.weight.numpy(),
         "classes": classes,
         "names": parameter_names(whole, n_features),
         "ridge": ridge,

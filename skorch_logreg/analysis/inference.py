@@ -67,6 +67,9 @@ def summary(
     A ridge penalty shrinks coefficients towards zero: ``"model"`` and ``"sandwich"`` estimate
     their variance only, not this bias.
 
+    Log-likelihoods, ``"model"`` and ``"posterior"`` take the class weights of the estimator for
+    numbers of rows, which they are not: the sandwiches and ``"cluster"`` are valid with them.
+
     Parameters
     ----------
     estimator : TorchLogisticClassifier, or anything with its parameters and attributes, or an \
@@ -190,17 +193,21 @@ def summary(
         convergence_message=warn_not_converged(fit),
         classes=fit.classes,
         is_ordered=ordered,
+        has_class_weight=fit.has_class_weight,
         **options,
     )
 
 
 def _covariance_name(covariance: str, fit: Any, weight_type: str, is_weighted: bool) -> str:
     """Name the covariance as the table does."""
+    name = _COVARIANCES[covariance]
     if covariance == "model" and not fit.is_penalised:
-        return "model-based (inverse Fisher information)"
+        name = "model-based (inverse Fisher information)"
     if covariance in ROBUST and is_weighted:
-        return f"{_COVARIANCES[covariance]}; {_WEIGHT_TYPES[weight_type]}"
-    return _COVARIANCES[covariance]
+        return f"{name}; {_WEIGHT_TYPES[weight_type]}"
+    if covariance not in ROBUST and fit.has_class_weight:
+        return f"{name}; class weights are taken for numbers of rows, 'sandwich' is without that"
+    return name
 
 
 def check_options(covariance: str, groups: Any, level: float, weight_type: str) -> None:

@@ -67,6 +67,8 @@ class Inference(OddsRatios):
     is_ordered : bool
         Whether classes have an order: the log-odds are then of any higher class against the lower
         ones, and the last parameters, ``"lower|higher"``, are the thresholds between classes.
+    has_class_weight : bool
+        Whether the estimator gives classes weights, which the log-likelihoods include.
     """
 
     names: tuple[str, ...]
@@ -84,6 +86,7 @@ class Inference(OddsRatios):
     weight_type: str = "frequency"
     classes: Any = ()
     is_ordered: bool = False
+    has_class_weight: bool = False
 
     @property
     def aic(self) -> float:

@@ -54,8 +54,9 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
     Raises
     ------
     ParameterError
-        If a model is penalised, did not converge or has probability weights, if the numbers of
-        rows differ, or if the models are not nested, as their features or likelihoods show.
+        If a model is penalised, did not converge or has probability or class weights, if the
+        numbers of rows differ, or if the models are not nested, as their features or likelihoods
+        show.
 
     References
     ----------
@@ -87,6 +88,11 @@ def likelihood_ratio_test(larger: Inference, smaller: Inference) -> LikelihoodRa
         raise ParameterError(
             "weight_type='probability': twice the difference of such log-likelihoods is not "
             "chi-squared. Test the coefficients by their covariance."
+        )
+    if larger.has_class_weight or smaller.has_class_weight:
+        raise ParameterError(
+            "A likelihood ratio needs fits without class_weight, which are no numbers of rows. "
+            "Test the coefficients by summary(covariance='sandwich')."
         )
     if larger.n_samples != smaller.n_samples:
         raise ParameterError(

@@ -15,7 +15,7 @@ def ordered_effects(fit: OrderedModel, discrete: Sequence[int]) -> tuple[np.ndar
     the rows, with the density f of the logistic distribution; that of a discrete feature the mean
     difference of the class's probability between 1 and 0.
     """
-    share = fit.weight / fit.weight.sum()
+    share = fit.count / fit.count.sum()
     logits, thresholds = fit.logits[:, 0, 0].numpy(), fit.loss.thresholds[0].numpy()
     scale = fit.units.scale.numpy()
     n_classes, p = len(fit.classes), len(fit.coef)

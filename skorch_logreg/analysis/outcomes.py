@@ -72,7 +72,7 @@ class Outcomes:
     params: np.ndarray
     ridge: np.ndarray
     fit_intercept: bool
-    is_weighted: bool
+    has_class_weight: bool
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, Y: Any, sample_weight: Any = None) -> Self:
@@ -107,7 +107,7 @@ class Outcomes:
             params=np.column_stack([coef, intercept]),
             ridge=_ridges(model, *coef.shape),
             fit_intercept=bool(first.fit_intercept),
-            is_weighted=model.class_weight is not None
+            has_class_weight=model.class_weight is not None
             or getattr(model.estimator, "class_weight", None) is not None,
         )
 
@@ -123,6 +123,7 @@ class Outcomes:
             X=self.X,
             index=np.zeros(self.X.shape[0], dtype=np.int64),
             weight=self.weight.numpy(),
+            count=self.weight.numpy(),
             classes=np.arange(2),
             names=self.names,
             params=self.params[:1],
@@ -143,13 +144,16 @@ class Outcomes:
         )
         return replace(fit, names=self.names), kept
 
-    def columns(self, part: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return classes (n_samples, m) and weights (n_samples, m) or (n_samples, 1)."""
+    def counted(self, part: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return classes (n_samples, m) and sample weights (n_samples, m) or (n_samples, 1)."""
         targets, known = self.labels.columns(part, _CPU)
         weight = self.weight[:, None]
-        if known is not None:
-            weight = weight * known
-        if self.is_weighted:
+        return targets, weight if known is None else weight * known
+
+    def columns(self, part: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return what `counted` does, with class weights."""
+        targets, weight = self.counted(part)
+        if self.has_class_weight:
             weight = weight.expand(targets.shape)
             each = [
                 with_class_weight(
@@ -173,13 +177,16 @@ class Outcomes:
         n_outcomes, side = self.params.shape
         n_params = side if self.fit_intercept else side - 1
         parts = [self._sums(part) for part in self.batches()]
+        counts = [
+            self.counted(part)[1].sum(dim=0).expand(len(part)).numpy() for part in self.batches()
+        ]
         loss, information, totals = (np.concatenate(each) for each in zip(*parts, strict=True))
         bread = self._inverse_hessians(information)
         is_penalised = self.ridge.any(axis=1)
         df = np.where(is_penalised, np.einsum("mij,mji->m", bread, information), n_params)
         spread = bread if covariance == "posterior" else bread @ information @ bread
         moved = self.rows.to_original_units[:n_params]
-        spread, n_samples = moved @ spread @ moved.T, totals.sum(axis=1)
+        spread, n_samples = moved @ spread @ moved.T, np.concatenate(counts)
         params = torch.from_numpy(self.params[:, None])
         constant = is_saturated(Params(params[..., :-1], params[..., -1])).numpy()
         spread[constant] = np.nan

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
     BatchedGridSearchCV,
+    MultiLabel,
     OffsetLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
@@ -476,6 +477,31 @@ def test_balanced_classes_count_weights():
         freq_weights=weight * (total.sum() / (2 * total))[y.astype(int)],
     ).fit(tol=1e-12)  # fmt: skip
     close(found.standard_error, expected.bse)
+
+
+def test_class_weights_are_no_numbers_of_rows():
+    """A sandwich squares them, and averages and numbers of rows are without them."""
+    X, y = spector()
+    by_class = {0: 1.0, 1: 25.0}
+    model = TorchLogisticClassifier(C=np.inf, class_weight=by_class, tol=1e-10).fit(X, y)
+    weight = np.where(y == 1, 25.0, 1.0)
+    binomial = sm.families.Binomial()
+    expected = sm.GLM(y, with_constant(X), family=binomial, var_weights=weight)
+    expected = expected.fit(tol=1e-12, cov_type="HC0").bse
+    found = summary(model, X, y, covariance="sandwich")
+    close(found.standard_error, expected)
+    assert found.n_samples == len(y)
+    many = MultiLabel(model).fit(X, np.asarray(y)[:, None])
+    of_many = summary(many, X, np.asarray(y)[:, None], covariance="sandwich")
+    close(of_many.standard_error[0], expected)
+    assert summary(many, X, np.asarray(y)[:, None]).n_samples == len(y)
+    slope = np.prod(model.predict_proba(X), axis=1).mean()
+    close(marginal_effects(model, X, y).effect, slope * model.coef_[0])
+    plain = summary(model, X, y)
+    assert "class weights are taken for numbers of rows" in str(plain)
+    one = X.iloc[:, :1]
+    with pytest.raises(ParameterError, match="without class_weight"):
+        likelihood_ratio_test(plain, summary(model.fit(one, y), one, y))
 
 
 @pytest.mark.parametrize("analyse", [marginal_effects, influence, profile_intervals, bootstrap])

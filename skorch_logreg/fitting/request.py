@@ -83,6 +83,8 @@ class FitRequest:
     def of(cls, data: Data, *, C: float | Tensor = 1.0, **options: Any) -> Self:
         """Make a request with ``C`` as a tensor, and with start and offset where the rows are."""
         C = torch.as_tensor(C, dtype=torch.float64, device=data.device).reshape(-1)
+        if "tol" in options:  # torch does not combine its tensors with NumPy's scalars
+            options["tol"] = float(options["tol"])
         start = options.get("start")
         if start is not None:
             to_device = start.coef.to(data.device), start.intercept.to(data.device)

@@ -108,7 +108,7 @@ class FitInput:
             dtype=dtype,
             n_classes=self.labels.n_classes,
             n_features=n_features,
-            fit_intercept=parameters.fit_intercept,
+            fit_intercept=bool(parameters.fit_intercept),
             intercept_scaling=float(parameters.intercept_scaling),
             is_soft=self.is_soft or getattr(parameters, "label_smoothing", 0.0) > 0,
             is_ordered=getattr(parameters, "is_ordered", False),

@@ -10,7 +10,12 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skorch_logreg import DeviceError, ParameterError, TorchLogisticClassifier
+from skorch_logreg import (
+    BatchedGridSearchCV,
+    DeviceError,
+    ParameterError,
+    TorchLogisticClassifier,
+)
 from skorch_logreg.inputs.options import SOLVERS
 from skorch_logreg.solvers import LBFGS
 from tests.estimators.data import binary, multi
@@ -180,3 +185,21 @@ def test_verbose_prints_a_line_an_iteration(capsys):
     assert lines[0].startswith("[TorchLogisticClassifier] iteration 1: objective ")
     TorchLogisticClassifier().fit(*binary())
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_numpy_scalars_are_parameters_as_those_of_python(n_classes, l1_ratio):
+    """As samplers of parameters draw them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 4)), rng.integers(0, n_classes, 60)
+    parameters = {"fit_intercept": False, "tol": 2.0**-14, "C": 0.5, "max_iter": 500}
+    parameters |= {"l1_ratio": l1_ratio, "warm_start": False}
+    kinds = np.bool_, np.float32, np.float32, np.int32, np.float32, np.bool_
+    drawn = {name: kind(parameters[name]) for kind, name in zip(kinds, parameters, strict=True)}
+    plain = TorchLogisticClassifier(**parameters).fit(X, y)
+    found = TorchLogisticClassifier(**drawn).fit(X, y)
+    assert np.array_equal(found.coef_, plain.coef_)
+    grid = {name: [value] for name, value in drawn.items()}
+    search = BatchedGridSearchCV(TorchLogisticClassifier(), grid, cv=2).fit(X, y)
+    np.testing.assert_allclose(search.best_estimator_.coef_, plain.coef_, atol=1e-3)

@@ -281,7 +281,9 @@ def classes_shown(targets: Tensor, weight: Tensor | None, n_classes: int) -> np.
         return np.asarray(total.reshape(n_classes, -1).T > 0)
     used = torch.ones(1, 1) if weight is None else weight.reshape(len(weight), -1)
     used = used.to(targets.device) > 0
-    shown = [(used & part).any(dim=0) for part in (targets < 1, targets > 0)]
+    least = torch.where(used, targets, 1).amin(dim=0)
+    most = torch.where(used, targets, 0).amax(dim=0)
+    shown = [least < 1, most > 0]
     return np.asarray(torch.stack(shown, dim=1).cpu())
 
 

@@ -271,9 +271,11 @@ def _read_mask(label_mask: Any, shape: tuple[int, int]) -> Any:
 
 
 def _columns(values: Any, labels: np.ndarray) -> Tensor:
-    """Copy some columns to a dense tensor."""
+    """Return some columns as a dense tensor, without a copy if they are all."""
     if sp.issparse(values):
         return torch.from_numpy(values[:, labels].toarray())
+    if np.array_equal(labels, np.arange(values.shape[1])):
+        return values
     return values[:, torch.from_numpy(labels).to(values.device)]
 
 

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from skorch_logreg import OffsetLogisticClassifier, TorchLogisticClassifier
+from skorch_logreg import MultiLabel, OffsetLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.penalties import GroupL2
 
 MEANS = [0.0, 1e3, 1e6]
@@ -110,3 +110,13 @@ def test_parameters_beyond_the_range_of_their_type_are_scaled_down():
     assert np.isfinite(model.coef_).all()
     assert np.isfinite(model.intercept_).all()
     assert model.coef_[0, 1] > 1e30
+
+
+def test_models_of_a_batch_converge_as_single_ones():
+    """A gap that is not asked for is none that is missing."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 10))
+    Y = (X @ rng.normal(size=(10, 2)) > 0).astype(int)
+    single = TorchLogisticClassifier(C=1e12, tol=1e-7)
+    assert all(single.fit(X, y).converged_ for y in Y.T)
+    assert MultiLabel(single).fit(X, Y).converged_.all()

@@ -28,8 +28,9 @@ from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 # cost up to which a curvature is built
 EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
-# above, a joint Hessian of dense rows only follows a diagonal (1000 x 10,000 with a penalty of 5
-# times the number of columns: 2.2 times as fast), and one of other rows has at most 500 columns
+# above, there are no blocks of classes, a joint Hessian of dense rows only follows a diagonal (1000
+# x 10,000 with a penalty of 5 times the number of columns: 2.2 times as fast), and one of other
+# rows has at most 500 columns
 _JOINT_PASSES = 25.0
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one
@@ -188,7 +189,8 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     if n_outputs > 1 and (m == 1 or not is_wide) and n_outputs * side**2 <= most:
         blocks = _class_blocks(objective)
         least = max(SAVING * blocks.cost(1), FIRST_PASSES)
-        if joint is None or joint.cost(1) > least:
+        # 11,000 texts of 3600 words and 20 classes: .17 s without blocks, whose products take 20 s
+        if blocks.cost(1) <= _JOINT_PASSES and (joint is None or joint.cost(1) > least):
             return blocks
     if joint is not None and (joint is not exact or joint.cost(1) <= _JOINT_PASSES or side <= 500):
         return joint

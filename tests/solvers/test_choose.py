@@ -135,6 +135,15 @@ def test_blocks_of_classes_come_after_a_joint_hessian_that_costs_no_more():
 
 
 @pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    "shape", [(11_000, 3_600, 20, 1, 60), (20_000, 1_500, 5, 1, 60), (5_000, 1_500, 10, 1, None)]
+)
+def test_there_are_no_blocks_of_classes_that_cost_hundreds_of_passes(shape):
+    """Conjugate gradients need some ten passes of them."""
+    assert chain(choose_curvature(stated(*shape))) == ["uncorrelated columns"]
+
+
+@pytest.mark.usefixtures("fast")
 def test_samples_grow_up_to_a_fifteenth():
     sizes = sample_sizes(stated(15_000_000, 30, 2, 1, None))
     assert sizes == (10_000, 100_000, 1_000_000)

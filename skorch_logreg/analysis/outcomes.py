@@ -97,6 +97,7 @@ class Outcomes:
                 f"has {coef.shape[1]} and {coef.shape[0]}."
             )
         check_names(first, X)
+        indicator.check_label_names(Y, getattr(model, "label_names_", None))
         weight = inputs.weight
         return cls(
             model=model,

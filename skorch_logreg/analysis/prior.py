@@ -9,6 +9,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.indicator import check_label_names
 from skorch_logreg.pipelines import check_classes, final_step, is_multilabel, to_dense_numpy
 
 
@@ -166,6 +167,7 @@ def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:
                 f"y does not show the rates that were fitted with {parameter}={value!r}; give "
                 "sample_prior."
             )
+    check_label_names(y, getattr(model, "label_names_", None))
     targets = to_dense_numpy(y) if is_multilabel(model) else column_or_1d(to_dense_numpy(y))
     weight = _check_sample_weight(
         sample_weight, targets, dtype=np.float64, ensure_non_negative=True

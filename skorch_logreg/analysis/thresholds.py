@@ -20,6 +20,7 @@ from skorch_logreg.analysis.table import Table
 from skorch_logreg.analysis.threshold_scores import HeldOutPredictions
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy, view_as_numpy
+from skorch_logreg.inputs.indicator import check_label_names, column_names
 from skorch_logreg.pipelines import (
     check_classes,
     class_names,
@@ -185,6 +186,7 @@ def tune_threshold(
     sample_weight, groups = _check_rows(targets, sample_weight, groups)
     X = _with_row_indexing(X)
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
+    check_label_names(y, getattr(last_step(model), "label_names_", None))
     classes, is_multilabel = _two_classes(targets, model), targets.ndim == 2
     fit_params, score_params = held_out.route_params(estimator, scorer, sample_weight, params)
     beta = threshold_scores.micro_beta(scorer) if is_multilabel else None
@@ -336,6 +338,7 @@ def _check_targets(y: Any, params: dict[str, Any], prefix: str) -> np.ndarray:
         )
     if label_mask is None:
         return targets
+    check_label_names(label_mask, column_names(y), "label_mask")
     return np.where(to_dense_numpy(label_mask) != 0, targets, np.nan)
 
 

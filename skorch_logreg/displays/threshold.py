@@ -15,6 +15,7 @@ from skorch_logreg.displays.axes import (
     shorten_labels,
 )
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.indicator import check_label_names
 from skorch_logreg.names import index_of
 from skorch_logreg.pipelines import (
     check_classes,
@@ -132,6 +133,7 @@ class ThresholdDisplay:
         names = class_names(estimator)
         index, positive = None, names[-1]
         if is_multilabel(estimator):
+            check_label_names(y, getattr(last_step(estimator), "label_names_", None))
             target = target.reshape(len(target), -1)
             if label is None and target.shape[1] > 1:
                 raise ParameterError(

@@ -26,7 +26,7 @@ from skorch_logreg.inputs.arrays import (
 )
 from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import collect, computed_predictions, lazy_for_dask
-from skorch_logreg.inputs.indicator import for_metrics
+from skorch_logreg.inputs.indicator import check_label_names, for_metrics
 from skorch_logreg.inputs.options import check_threshold_classes
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.losses import Loss, loss_of
@@ -161,6 +161,7 @@ class LogitPrediction:
         score : float
             Share of the rows, or of their weight, that are classified correctly.
         """
+        check_label_names(y, getattr(self, "label_names_", None))
         namespace = ArrayNamespace.of(X)
         labels, weight = (collect(namespace.detach(array)) for array in (y, sample_weight))
         with computed_predictions():

@@ -124,10 +124,7 @@ def read(
     y is not modified, viewed if possible, and not converted from sparse to dense. ``column``
     encodes a 1-D y of classes.
     """
-    try:
-        names = _get_feature_names(y)
-    except TypeError:  # names of several types
-        names = None
+    names = column_names(y)
     y = _as_array(y, "y")
     check_consistent_length(X, y)
     read_cells = _probabilities if soft_labels else _parse_entries
@@ -146,7 +143,21 @@ def read(
         found = Indicator(kind, targets.classes, _dtype_name(y), None, targets.index)
     if label_mask is None:
         return found
+    check_label_names(label_mask, found.names, "label_mask")
     return replace(found, mask=_read_mask(label_mask, (y.shape[0], found.n_labels)))
+
+
+def check_label_names(y: Any, names: Any, parameter: str = "y") -> None:
+    """Raise an error if y is a data frame whose columns are not the labels, in their order.
+
+    ``names`` are the names of the labels; None: they have none.
+    """
+    given = column_names(y)
+    if given is not None and names is not None and list(given) != list(names):
+        raise ValueError(
+            f"{parameter} has the columns {first_names(given)}, which must be the labels in their "
+            f"order: {first_names(names)}."
+        )
 
 
 def write(positive: Tensor, kind: str, dtype: str, namespace: ArrayNamespace) -> Any:
@@ -171,6 +182,14 @@ def for_metrics(y: Any) -> Any:
     array = _as_array(y, "y")
     entries = _parse_entries(array) if isinstance(array, np.ndarray) else None
     return y if entries is None else entries.to(torch.float64).numpy()
+
+
+def column_names(array: Any) -> Any:
+    """Return the column names of a data frame if they are strings, else None."""
+    try:
+        return _get_feature_names(array)
+    except TypeError:  # names of several types
+        return None
 
 
 def _as_array(array: Any, name: str) -> Any:

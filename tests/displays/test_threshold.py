@@ -126,6 +126,14 @@ def test_cells_that_are_not_known_do_not_count():
     assert display.precision[9] == pytest.approx(precision, rel=1e-12)
 
 
+def test_labels_in_another_order_are_refused():
+    X, Y = make_multilabel_classification(n_classes=3, random_state=0)
+    frame = pd.DataFrame(Y, columns=list("abc"))
+    model = MultiLabel().fit(X, frame)
+    with pytest.raises(ValueError, match="y has the columns c, b, a"):
+        ThresholdDisplay.from_estimator(model, X, frame[list("cba")], label="a")
+
+
 def test_probabilities_are_no_classes():
     X, y = binary()
     q = np.where(np.arange(len(y)) % 3 == 0, 1.0, 0.1 + 0.8 * y)

@@ -10,7 +10,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skorch_logreg import MultiLabel, TorchLogisticClassifier
+from skorch_logreg import (
+    MultiLabel,
+    TorchLogisticClassifier,
+    correct_prior,
+    summary,
+    tune_threshold,
+)
 from skorch_logreg.fitting import ROW_BYTES
 from skorch_logreg.inputs import indicator
 from tests.estimators.labels import labels
@@ -90,6 +96,31 @@ def test_names_of_another_frame_are_forgotten():
     X, Y = labels()
     model = MultiLabel().fit(X, pd.DataFrame(Y, columns=NAMES))
     assert not hasattr(model.fit(X, pd.DataFrame(Y)), "label_names_")
+
+
+PREFIT = {"cv": "prefit"}
+TAKES_NAMES = {
+    "label_mask of fit": lambda m, X, Y, other: m.fit(X, Y, label_mask=other >= 0),
+    "label_mask of tune_threshold": lambda m, X, Y, other: tune_threshold(
+        m, X, Y, params={"label_mask": other >= 0}, **PREFIT
+    ),
+    "partial_fit": lambda m, X, Y, other: m.partial_fit(X, other),
+    "score": lambda m, X, Y, other: m.score(X, other),
+    "tune_threshold": lambda m, X, Y, other: tune_threshold(m, X, other, **PREFIT),
+    "summary": lambda m, X, Y, other: summary(m, X, other),
+    "correct_prior": lambda m, X, Y, other: correct_prior(m, [0.1, 0.2, 0.3], y=other),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_NAMES)
+def test_columns_in_another_order_are_refused(name):
+    X, Y = labels()
+    Y = pd.DataFrame(Y, columns=NAMES)
+    model = MultiLabel().fit(X, Y)
+    TAKES_NAMES[name](model, X, Y, Y)
+    words = "has the columns cow, dog, cat, which must be the labels in their order: cat, dog, cow."
+    with pytest.raises(ValueError, match=words):
+        TAKES_NAMES[name](model, X, Y, Y[NAMES[::-1]])
 
 
 @pytest.mark.parametrize("make", [np.array, sp.csr_array, sp.coo_array, pd.DataFrame])

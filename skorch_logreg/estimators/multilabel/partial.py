@@ -20,7 +20,7 @@ from skorch_logreg.estimators.neural.classifier import NeuralLogisticClassifier
 from skorch_logreg.estimators.persistence import TRAINING
 from skorch_logreg.fitting import Params
 from skorch_logreg.fitting.batch import Models
-from skorch_logreg.inputs.indicator import COLUMN_KINDS
+from skorch_logreg.inputs.indicator import COLUMN_KINDS, check_label_names
 from skorch_logreg.inputs.labels import Targets, encode
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
@@ -127,8 +127,7 @@ def validate_part(
     if kind is None:
         return inputs
     names = getattr(model, "label_names_", None)
-    if labels.names is not None and names is not None and any(names != labels.names):
-        raise ValueError(f"y has columns {labels.names!r}, but they were {names!r} before.")
+    check_label_names(y, names)
     labels = replace(
         labels, kind=kind, dtype=model.target_dtype_, classes=model.classes_, names=names
     )

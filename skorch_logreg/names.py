@@ -37,8 +37,7 @@ def in_order(given: Any, names: Any, parameter: str, default: Any) -> Any:
 
     Features that are left out get the default. All else is returned as it is.
     """
-    is_series = hasattr(given, "to_dict") and hasattr(given, "index")
-    if is_series and all(isinstance(name, str) for name in given.index):
+    if is_series(given) and all(isinstance(name, str) for name in given.index):
         given = given.to_dict()
     if not isinstance(given, Mapping):
         return given
@@ -47,6 +46,27 @@ def in_order(given: Any, names: Any, parameter: str, default: Any) -> Any:
     for place, value in zip(places, given.values(), strict=True):
         values[place] = value
     return values
+
+
+def is_series(given: Any) -> bool:
+    """Return True for a pandas Series."""
+    return hasattr(given, "to_dict") and hasattr(given, "index") and given.ndim == 1
+
+
+def value_of_each(given: Any, names: Any, parameter: str) -> Any:
+    """Return a dict, or a pandas Series, with a value for each name as a list in their order.
+
+    All else is returned as it is.
+    """
+    if not (isinstance(given, Mapping) or is_series(given)):
+        return given
+    if Counter(given.keys()) != Counter(names):
+        raise ParameterError(
+            f"{parameter} has values for {first_names(given.keys())}; expected one for each of "
+            f"{first_names(names)}."
+        )
+    by_name = dict(given.items())
+    return [by_name[name] for name in names]
 
 
 def indices_by_name(wanted: Collection[Any], names: Any, parameter: str) -> list[int]:

@@ -10,7 +10,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.indicator import check_label_names
-from skorch_logreg.pipelines import check_classes, final_step, is_multilabel, to_dense_numpy
+from skorch_logreg.names import value_of_each
+from skorch_logreg.pipelines import (
+    check_classes,
+    class_names,
+    final_step,
+    is_multilabel,
+    to_dense_numpy,
+)
 
 
 def correct_prior(
@@ -37,15 +44,16 @@ def correct_prior(
     estimator : fitted linear classifier, or Pipeline that ends in one
         Model to correct, for example a `TorchLogisticClassifier`, or a `MultiLabel` fitted to an
         indicator matrix. It is not modified.
-    prior : float or array-like of shape (n_classes,) or (n_labels,)
+    prior : float, array-like of shape (n_classes,) or (n_labels,), dict or Series
         True rate of ``classes_[1]``, true rates of all classes, which sum to 1, or true rate of
-        every label.
+        every label. A dict or a pandas Series has the classes, or the names of the labels, as keys
+        or index, also of two classes: ``population.value_counts(normalize=True)``.
     y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
         Training labels, from which the rates in the training data are computed, with the
         `class_weight` of the estimator. Not supported with `soft_labels` or `label_smoothing`.
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Sample weights of the fit, if `y` is given.
-    sample_prior : float, array-like of the shape of `prior` or None, default=None
+    sample_prior : float, array-like, dict or Series, as `prior`, or None, default=None
         Rates in the training data, instead of `y`.
 
     Returns
@@ -103,8 +111,9 @@ def correct_prior(
         name, rates = "the rate in y", _sample_rates(model, y, sample_weight)
     elif sample_weight is not None:
         raise ParameterError("sample_weight goes with y, not with sample_prior.")
-    sample = _check_rates(name, rates, shape, is_multiclass)
-    true = _check_rates("prior", prior, shape, is_multiclass)
+    names = class_names(model)
+    sample = _check_rates(name, rates, shape, is_multiclass, names)
+    true = _check_rates("prior", prior, shape, is_multiclass, names)
     if is_multiclass:
         shift = np.log(true) - np.log(sample)
         shift -= shift.mean()
@@ -143,9 +152,18 @@ def _rate_shape(model: Any) -> tuple[int, ...]:
     return () if n_classes == 2 else (n_classes,)
 
 
-def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> np.ndarray:
-    """Validate rates strictly between 0 and 1, which sum to 1 if `sums` is True."""
-    found = np.asarray(rates, dtype=np.float64)
+def _check_rates(
+    name: str, rates: Any, shape: tuple[int, ...], sums: bool, names: np.ndarray
+) -> Any:
+    """Validate rates strictly between 0 and 1, which sum to 1 if `sums` is True.
+
+    Those with names are put in the order of `names`; of two classes the second is returned.
+    """
+    values = value_of_each(rates, names, name)
+    is_pair = shape == () and values is not rates
+    if is_pair:
+        shape, sums = (2,), True
+    found = np.asarray(values, dtype=np.float64)
     if found.shape != shape:
         raise ParameterError(
             f"{name} has shape {found.shape}, expected {shape}: one rate of classes_[1] for two "
@@ -155,7 +173,7 @@ def _check_rates(name: str, rates: Any, shape: tuple[int, ...], sums: bool) -> n
         raise ParameterError(f"{name} is {rates}; it must lie in (0, 1).")
     if sums and abs(found.sum() - 1) > 1e-6:
         raise ParameterError(f"{name} sums to {found.sum():.6g}; rates of classes sum to 1.")
-    return found
+    return found[1] if is_pair else found
 
 
 def _sample_rates(model: Any, y: Any, sample_weight: Any) -> np.ndarray:

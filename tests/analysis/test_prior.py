@@ -1,6 +1,7 @@
 """Test the prior correction against fits to rows weighted to the true class rates."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
@@ -128,6 +129,30 @@ def test_pipelines_labels_and_what_is_given_stays():
     np.testing.assert_array_equal(column[-1].intercept_, corrected[-1].intercept_)
     single = TorchLogisticClassifier().fit(X.astype(np.float32), y)
     assert correct_prior(single, 0.5, y=y).intercept_.dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [pd.Series, dict])
+@pytest.mark.parametrize("classes", [["hi", "lo", "mid"], [3, 4, 5], ["no", "yes"], [0, 1]])
+def test_rates_by_the_names_of_classes(make, classes):
+    X, index = cells(len(classes))
+    y = pd.Series(np.array(classes)[index])
+    model = TorchLogisticClassifier().fit(X, y)
+    in_order = rates(len(classes))
+    prior = make(dict(zip(classes[::-1], in_order[::-1], strict=True)))
+    found = correct_prior(model, prior, sample_prior=y.value_counts(normalize=True))
+    expected = correct_prior(model, PRIORS[len(classes)], y=y)
+    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-12)
+    with pytest.raises(ParameterError, match=f"prior has values for {classes[0]}; expected one"):
+        correct_prior(model, make({classes[0]: 1.0}), y=y)
+
+
+def test_rates_by_the_names_of_labels():
+    X, Y = labels()
+    Y = pd.DataFrame(Y, columns=list("abc"))
+    model = MultiLabel().fit(X, Y)
+    found = correct_prior(model, {"c": 0.3, "a": 0.1, "b": 0.2}, sample_prior=Y.mean()[::-1])
+    expected = correct_prior(model, [0.1, 0.2, 0.3], y=Y)
+    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

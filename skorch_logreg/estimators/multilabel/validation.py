@@ -23,6 +23,7 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.inputs.weights import class_weights_of, with_class_weight
+from skorch_logreg.names import first_names, is_series
 from skorch_logreg.solvers.minibatch import trains_in_epochs
 
 
@@ -127,6 +128,11 @@ def broadcast_to_labels(
 
     ``lower`` is an exclusive bound, or None for an inclusive bound of 0; ``upper`` is inclusive.
     """
+    if is_series(value) and list(value.index) != list(range(n_labels)):
+        raise ParameterError(
+            f"{name} is a Series with the index {first_names(value.index)}; expected a list or an "
+            "array in the order of the labels."
+        )
     found = np.asarray(value)
     if found.dtype.kind not in "biuf":
         raise ParameterError(f"{name} must be a number or hold numbers, got {value!r}.")

@@ -504,6 +504,8 @@ def test_rows_of_many_classes_far_out_still_sum_to_one():
         ({"C": [1, np.nan, 1]}, r"C\[1\] is nan"),
         ({"C": ["1", "2", "3"]}, "C must be a number or hold numbers"),
         ({"C": []}, "C has shape"),
+        ({"C": pd.Series([1, 2, 3], index=list("cba"))}, "C is a Series with the index c, b, a"),
+        ({"threshold": pd.Series([0.1, 0.2, 0.3], index=[2, 1, 0])}, "threshold is a Series"),
         ({"C": 0}, "The 'C' parameter of MultiLabel"),
         ({"class_weight": ["balanced"]}, "class_weight is a list of 1"),
         ({"class_weight": [1, 2, 3]}, "class_weight holds 1"),

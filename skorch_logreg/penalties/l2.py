@@ -6,12 +6,21 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.utils.validation import _get_feature_names
 from torch import Tensor
 
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import in_order, place_of
 from skorch_logreg.penalties.elastic_net import ElasticNet
 from skorch_logreg.penalties.protocol import FeaturePenalty
+
+
+def rows_by_name(center: Any) -> Any:
+    """Return a data frame with names of features as a dict a row, all else as it is."""
+    names = _get_feature_names(center)
+    if names is None:
+        return center
+    return [dict(zip(names, row, strict=True)) for row in np.asarray(center)]
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,11 @@ class L2(ElasticNet, FeaturePenalty):
     scale : Tensor of shape (n_features,) or None
         The penalty is that of ``coef / scale``; None: of ``coef`` itself.
     center : array-like of shape (n_features,) or (n_classes, n_features), dict or None
-        Coefficients ``c``, in the units of X; a dict has those of named features, and 0 is that of
-        the others. With two classes there is one row; the estimator of a `MultiLabel` may have a
-        row for each label, which are then solved one by one. None: 0 for all.
+        Coefficients ``c``, in the units of X; a dict, a pandas Series and the columns of a data
+        frame have those of named features, and 0 is that of the others. Rows are in the order of
+        ``classes_``, whatever their index. With two classes there is one row; the estimator of a
+        `MultiLabel` may have a row for each label, which are then solved one by one. None: 0 for
+        all.
 
     References
     ----------
@@ -65,9 +76,11 @@ class L2(ElasticNet, FeaturePenalty):
         ridge = self._with_factor(factor, device)
         if self.center is None:
             return ridge
-        given = in_order(self.center, names, "center", 0.0)
+        given = in_order(rows_by_name(self.center), names, "center", 0.0)
+        if isinstance(given, list):
+            given = [in_order(row, names, "center", 0.0) for row in given]
         try:
-            center = torch.tensor(np.asarray(given, dtype=np.float64), device=device)
+            center = torch.tensor(np.array(given, dtype=np.float64, order="C"), device=device)
         except (TypeError, ValueError) as error:
             raise ParameterError(f"center of L2 must hold numbers: {error}") from error
         shapes = [(n_features,), (n_outputs, n_features)]

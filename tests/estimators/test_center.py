@@ -145,6 +145,28 @@ def test_names_of_features():
     np.testing.assert_allclose(by_name.coef_, in_order.coef_, rtol=1e-12)
 
 
+@pytest.mark.parametrize("index", [None, ["x", "y", "z"]])
+def test_columns_of_a_frame_are_features(index):
+    X, y, center = problem(3)
+    frame = pd.DataFrame(X[:, :3], columns=list("abc"))
+    given = pd.DataFrame(center[:, :3], columns=list("abc"), index=index)
+    estimator = TorchLogisticClassifier(penalty=L2(center=given[list("cab")]), C=1e-12)
+    np.testing.assert_allclose(estimator.fit(frame, y).coef_, center[:, :3], atol=1e-6)
+    with pytest.raises(ParameterError, match="X has no names of features"):
+        estimator.fit(frame.to_numpy(), y)
+    Y = np.eye(3, dtype=int)[y]
+    one = MultiLabel(estimator).fit(frame, Y).label_estimator(2)
+    np.testing.assert_allclose(one.coef_, center[2:, :3], atol=1e-6)
+    np.testing.assert_allclose(one.fit(frame, Y[:, 2]).coef_, center[2:, :3], atol=1e-6)
+
+
+def test_a_reversed_view():
+    X, y, center = problem(2)
+    found = TorchLogisticClassifier(penalty=L2(center=center[0, ::-1])).fit(X, y).coef_
+    expected = TorchLogisticClassifier(penalty=L2(center=center[0, ::-1].copy())).fit(X, y).coef_
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_searches_labels_and_resamples_fit_it():
     X, y, center = problem(3)
     X, center, folds = X[:, :3], center[:, :3], StratifiedKFold(3)

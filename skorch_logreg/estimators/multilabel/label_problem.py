@@ -24,6 +24,7 @@ from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.torch_context import seed_of
 from skorch_logreg.inputs.validate import FitInput
 from skorch_logreg.inputs.weights import class_weights_of
+from skorch_logreg.penalties.l2 import rows_by_name
 from skorch_logreg.pipelines import to_dense_numpy
 
 LabelOutcome = tuple[int, Status, float]  # label, status and optimality of a fit
@@ -264,7 +265,8 @@ def _with_centers(options: Options, n_labels: int, n_features: int) -> list[Opti
     center: Any = getattr(ridge, "center", None)
     if n_labels == 1 or np.shape(center) != (n_labels, n_features):
         return []
-    return [replace(options, penalty=replace(ridge, center=own)) for own in to_dense_numpy(center)]
+    rows = to_dense_numpy(rows_by_name(center))
+    return [replace(options, penalty=replace(ridge, center=own)) for own in rows]
 
 
 def attributes(problem: Problem, fits: FitResult) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from skorch_logreg.inputs.chunks import is_chunked, iterate_chunks
 from skorch_logreg.inputs.dask import lazy_for_dask
 from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.names import index_of
+from skorch_logreg.penalties.l2 import rows_by_name
 from skorch_logreg.pipelines import to_dense_numpy
 
 
@@ -235,7 +236,8 @@ class LabelPrediction(export.ExportMixin):
         ridge: Any = given.penalty
         center: Any = getattr(ridge, "center", None)
         if np.ndim(center) == 2 and np.shape(center)[0] > 1:
-            found["penalty"] = replace(ridge, center=to_dense_numpy(center)[place])
+            own = to_dense_numpy(rows_by_name(center))[place]
+            found["penalty"] = replace(ridge, center=own)
         thresholds = self._thresholds(self.target_kind_, self.n_labels_)
         model = TorchLogisticClassifier(**found | {"threshold": float(thresholds[rows])})
         fitted = {

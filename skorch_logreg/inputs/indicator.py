@@ -218,6 +218,11 @@ def _parse_entries(array: Any) -> Any:
     """Return zeros, ones and nan (n, K) as a Tensor or CSC array; None for any other value."""
     entries = array.data if sp.issparse(array) else array
     if isinstance(entries, np.ndarray) and entries.dtype.name not in _TORCH_DTYPES:
+        is_text = entries.dtype.kind in "USO" and any(
+            isinstance(entry, (str, bytes)) for entry in entries.flat
+        )
+        if is_text:  # NumPy would read the numbers in it
+            return None
         try:
             entries = entries.astype(np.float64)
         except (TypeError, ValueError):
@@ -265,7 +270,11 @@ def _check_single_column(y: Any) -> None:
         raise ValueError(f"y has shape {shape}, expected (n_samples, n_labels) or (n_samples,).")
     kind = getattr(y.dtype, "kind", "f")
     if kind in "OUS":
-        raise ValueError(_LABEL_SETS)
+        raise ValueError(
+            f"y of shape {shape} holds objects such as {y[0].tolist()[0]!r}, but an indicator "
+            "holds the numbers 0 and 1 (nan: not known): convert strings with astype(int), and "
+            "sets of labels with sklearn.preprocessing.MultiLabelBinarizer."
+        )
     value = y.flat[0] if kind in "mM" else _find_invalid(to_tensor(y.data if sp.issparse(y) else y))
     raise ValueError(
         f"Unknown label type: y of shape {shape} is not an indicator of zeros and ones (nan: not "

@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, _is_fitted
 from torch import Tensor
@@ -182,7 +182,8 @@ def tune_threshold(
     prefix, classifier = final_step(estimator)
     scorer = _check_parameters(estimator, classifier, scoring, cost_matrix, cv)
     params = {} if params is None else params
-    candidates, targets = _check_thresholds(thresholds), _check_targets(y, params, prefix)
+    candidates = _check_thresholds(thresholds)
+    targets = _check_targets(y, params, prefix, get_tags(classifier).classifier_tags.multi_label)
     sample_weight, groups = _check_rows(targets, sample_weight, groups)
     X = _with_row_indexing(X)
     model = copy.deepcopy(estimator) if _is_fitted(estimator) else None
@@ -318,8 +319,11 @@ def _check_thresholds(thresholds: Any) -> np.ndarray | None:
     return np.unique(candidates)
 
 
-def _check_targets(y: Any, params: dict[str, Any], prefix: str) -> np.ndarray:
-    """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown."""
+def _check_targets(y: Any, params: dict[str, Any], prefix: str, multi_label: bool) -> np.ndarray:
+    """Validate labels (n_samples,), or an indicator (n_samples, n_labels) with nan for unknown.
+
+    Without `multi_label`, a single column holds labels.
+    """
     offset, label_mask = (
         params.get(f"{prefix}{name}", params.get(name)) for name in ("offset", "label_mask")
     )
@@ -329,7 +333,7 @@ def _check_targets(y: Any, params: dict[str, Any], prefix: str) -> np.ndarray:
             "threshold from decision_function plus the offset."
         )
     targets = to_dense_numpy(y)
-    if targets.ndim != 2:
+    if targets.ndim != 2 or (targets.shape[1] == 1 and not multi_label):
         return column_or_1d(targets)
     targets = targets.astype(np.float64)
     if not ((targets == 0) | (targets == 1) | np.isnan(targets)).all():

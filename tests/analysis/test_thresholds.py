@@ -394,6 +394,17 @@ def test_one_column_of_two_classes_has_one_threshold():
     assert tuned.threshold == pytest.approx(plain.threshold, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+@pytest.mark.parametrize("wrap", [lambda model: model, make_pipeline])
+@pytest.mark.parametrize("make", [np.asarray, lambda y: np.array(["no", "yes"])[y]])
+def test_a_column_of_classes(wrap, make):
+    X, y, _ = rows()
+    y, model = make(y), wrap(TorchLogisticClassifier())
+    expected = tune_threshold(model, X, y)
+    found = tune_threshold(model, X, pd.DataFrame({"y": y}))
+    assert (found.threshold, found.score) == (expected.threshold, expected.score)
+
+
 def test_decisions_of_least_expected_cost():
     """Also with a decision more than classes, and with costs of each row."""
     rng = np.random.default_rng(0)
@@ -501,7 +512,7 @@ def test_indicators_that_do_not_fit():
     with pytest.raises(ParameterError, match="no known cell of label 1"):
         tune_threshold(MultiLabel().fit(X, Y), X, known, cv="prefit")
     with pytest.raises(ParameterError, match="one column of classes"):
-        tune_threshold(TorchLogisticClassifier().fit(X, Y[:, 0]), X, Y[:, :1], cv="prefit")
+        tune_threshold(TorchLogisticClassifier().fit(X, Y[:, 0]), X, Y, cv="prefit")
 
 
 def test_refused_before_any_fit(monkeypatch):

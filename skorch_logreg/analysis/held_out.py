@@ -8,7 +8,12 @@ from sklearn import get_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import _safe_indexing, check_consistent_length
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import (
+    MetadataRequest,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
 from sklearn.utils.validation import _check_method_params
 
 from skorch_logreg.pipelines import final_step, is_multilabel, to_dense_numpy
@@ -55,7 +60,8 @@ def route_params(
     """Split metadata into parameters of `fit` and parameters of the scorer.
 
     With scikit-learn's metadata routing, each receives what it requests. Otherwise `fit` receives
-    everything, and the scorer receives the sample weights.
+    everything, and the scorer receives the sample weights. Costs, for which `scorer` is None,
+    always receive these.
     """
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not get_config()["enable_metadata_routing"]:
@@ -64,7 +70,9 @@ def route_params(
     router = MetadataRouter(owner="tune_threshold").add(
         estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit")
     )
-    if scorer is not None:
-        router.add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
+    if scorer is None:
+        scorer = MetadataRequest(owner="cost_matrix")
+        scorer.score.add_request(param="sample_weight", alias=True)
+    router.add(scorer=scorer, method_mapping=MethodMapping().add(caller="fit", callee="score"))
     found = process_routing(router, "fit", **(params | weight))
-    return found.estimator.fit, weight if scorer is None else found.scorer.score
+    return found.estimator.fit, found.scorer.score

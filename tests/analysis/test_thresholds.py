@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import sklearn
 import torch
 from sklearn import metrics
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, get_scorer, make_scorer
 from sklearn.model_selection import (
@@ -275,6 +275,20 @@ def test_metadata_reach_the_fit_and_the_weights_what_requests_them():
     )
     assert routed.threshold == plain.threshold
     assert routed.score == plain.score
+
+
+@pytest.mark.parametrize("requested", [True, False])
+def test_costs_are_weighted_whatever_fit_requests(requested):
+    X, y, weight = rows()
+    options = {"cv": "prefit", "cost_matrix": COSTS, "sample_weight": weight}
+    plain = TorchLogisticClassifier().fit(X, y)
+    expected = tune_threshold(plain, X, y, **options)
+    with sklearn.config_context(enable_metadata_routing=True):
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            tune_threshold(plain, X, y, **options)
+        model = plain.set_fit_request(sample_weight=requested)
+        found = tune_threshold(model, X, y, **options)
+    assert (found.threshold, found.score) == (expected.threshold, expected.score)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])

@@ -23,10 +23,11 @@ from sklearn.metrics import (
     log_loss,
     roc_auc_score,
 )
-from sklearn.utils.class_weight import compute_sample_weight
 
 from skorch_logreg.analysis.table import align_columns
 from skorch_logreg.estimators.classifier import TorchLogisticClassifier
+from skorch_logreg.inputs.labels import Targets
+from skorch_logreg.inputs.weights import with_class_weight
 from skorch_logreg.losses import loss_of
 from skorch_logreg.penalties import ElasticNet
 
@@ -114,12 +115,13 @@ def objective(model: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> f
     n_outputs = len(model.coef_)
     loss = loss_of(len(model.classes_))
     logits = torch.tensor(model.decision_function(X), dtype=torch.float64).view(-1, 1, n_outputs)
-    index = torch.from_numpy(np.searchsorted(model.classes_, y))[:, None]
+    targets = Targets(model.classes_, torch.from_numpy(np.searchsorted(model.classes_, y)))
     coef = torch.tensor(model.coef_, dtype=torch.float64)[None]
     penalty = ElasticNet(model.l1_ratio).value(coef) / model.C
-    row_weight = compute_sample_weight(model.class_weight, y) * (1 if weight is None else weight)
-    losses = loss.value(logits, loss.encode(index)).view(-1)
-    return float(torch.from_numpy(row_weight) @ losses + penalty.sum())
+    given = None if weight is None else torch.tensor(weight, dtype=torch.float64)
+    row_weight = with_class_weight(model.class_weight or {}, targets, given)
+    losses = loss.value(logits, loss.encode(targets.index[:, None])).view(-1)
+    return float(row_weight @ losses + penalty.sum())
 
 
 def scores(model: Any, problem: Problem) -> dict[str, float]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from skorch_logreg.analysis.normal import percentage
 from skorch_logreg.analysis.table import OutcomeRows, Table
 
 
@@ -65,7 +66,7 @@ class FirthFit(_FirthEstimates):
     def _notes(self) -> list[str]:
         return [
             f"penalised log-likelihood {self.log_likelihood:.6g}; coefficients of class "
-            f"{self.classes[1]}; intervals of {self.level:.0%}"
+            f"{self.classes[1]}; intervals of {percentage(self.level)}"
         ]
 
 
@@ -109,6 +110,6 @@ class FirthOutcomes(OutcomeRows, _FirthEstimates):
 
     def _notes(self) -> list[str]:
         return [
-            f"intervals of {self.level:.0%}",
+            f"intervals of {percentage(self.level)}",
             *(f"{name}: {text}" for name, text in [*self.messages.items()][:5]),
         ]

@@ -15,6 +15,11 @@ def check_level(level: float) -> None:
         raise ParameterError(f"level={level!r}; it must lie between 0 and 1.")
 
 
+def percentage(level: float) -> str:
+    """Format a confidence level with all of its digits."""
+    return f"{100 * level:.10g}%"
+
+
 def normal_quantile(level: float) -> float:
     """Return the quantile of the normal distribution for a two-sided confidence level."""
     return float(stats.norm.ppf((1 + level) / 2))
@@ -66,4 +71,4 @@ class NormalEstimates(Table):
 
     def _notes(self) -> list[str]:
         message = self.convergence_message
-        return [f"intervals of {self.level:.0%}", *([] if message is None else [message])]
+        return [f"intervals of {percentage(self.level)}", *([] if message is None else [message])]

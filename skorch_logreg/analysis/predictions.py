@@ -13,7 +13,7 @@ from skorch_logreg.analysis.convergence_messages import warn_not_converged
 from skorch_logreg.analysis.covariance import estimated_covariance
 from skorch_logreg.analysis.fitted_model import FittedModel, check_names
 from skorch_logreg.analysis.inference import check_options
-from skorch_logreg.analysis.normal import normal_interval
+from skorch_logreg.analysis.normal import normal_interval, percentage
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.data.tensors import PIECE_ENTRIES
 from skorch_logreg.inputs.arrays import to_numpy
@@ -61,7 +61,7 @@ class PredictionIntervals(Table):
     def _notes(self) -> list[str]:
         message = self.convergence_message
         of = f" of class {self.classes[0]}" if len(self.classes) == 1 else ""
-        notes = [f"intervals of {self.level:.0%} for the probabilities{of}"]
+        notes = [f"intervals of {percentage(self.level)} for the probabilities{of}"]
         return notes if message is None else [*notes, message]
 
 

@@ -15,7 +15,7 @@ from skorch_logreg.analysis.likelihood import (
     NoMaximumError,
     maximise,
 )
-from skorch_logreg.analysis.normal import check_level, normal_quantile
+from skorch_logreg.analysis.normal import check_level, normal_quantile, percentage
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.torch_context import with_default_modes
@@ -149,7 +149,7 @@ class ProfileIntervals(Table):
         return {"coef": self.coef, "lower": lower, "upper": upper}
 
     def _notes(self) -> list[str]:
-        return [f"profile likelihood intervals of {self.level:.0%}"]
+        return [f"profile likelihood intervals of {percentage(self.level)}"]
 
 
 @with_default_modes

@@ -18,6 +18,7 @@ from skorch_logreg import (
     influence,
     likelihood_ratio_test,
     marginal_effects,
+    prediction_intervals,
     profile_intervals,
     regularization_path,
     summary,
@@ -93,6 +94,22 @@ def test_a_summary_names_the_classes_of_its_odds():
     assert "log-odds of class yes against class no\n" in str(summary(free(X, y), X, y))
     three = np.array(["high", "low", "middle"])[np.arange(len(X)) % 3]
     assert "log-odds of each class against class high\n" in str(summary(free(X, three), X, three))
+
+
+@pytest.mark.parametrize(
+    ("level", "text"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%"), (0.29, "29%")]
+)
+def test_levels_are_not_rounded(level, text):
+    X, y = rows()
+    model, many = free(X, y), pd.DataFrame({"yes": y == "yes", "no": y == "no"}).astype(int)
+    for found in (
+        summary(model, X, y, level=level),
+        profile_intervals(model, X, y, level=level),
+        prediction_intervals(model, X, y, X[:2], level=level),
+        firth(X, y, level=level, intervals="wald"),
+        firth(X, many, level=level, intervals="wald"),
+    ):
+        assert f"intervals of {text}" in str(found)
 
 
 def test_a_data_frame_needs_pandas(monkeypatch):

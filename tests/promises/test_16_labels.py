@@ -1,4 +1,4 @@
-"""Promise 16: labels are anything that `LabelEncoder` takes."""
+"""Promise 16: labels are anything that `LogisticRegression` takes."""
 
 import numpy as np
 import pandas as pd

@@ -1,6 +1,8 @@
 """Model matrices and logistic regressions of formulas."""
 
+import re
 import warnings
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,8 +22,8 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
     """Transform the columns of a data frame into the features of a formula.
 
     Formulas are those of R's `glm` and statsmodels, as `formulaic` reads them: ``a + b``,
-    ``a * b``, ``C(g)``, ``bs(x, 4)``, ``np.log(x)``, ```mean radius```. It needs
-    ``pip install "skorch-logreg[formula]"``.
+    ``a * b``, ``C(g)``, ``bs(x, 4)``, ``np.log(x)``, ```mean radius```, and ``.`` for the sum of
+    all columns. It needs ``pip install "skorch-logreg[formula]"``.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ class FormulaFeatures(TransformerMixin, BaseEstimator):
             frame = X if is_frame else self._named(validate_data(self, X))
             if len(frame) == 0:
                 raise ValueError("X has 0 rows; a minimum of 1 is required.")
-            right, outcome = _parse(self.formula)
+            right, outcome, _ = _parse(self.formula, frame.columns)
             if outcome is not None:
                 raise ParameterError(f"formula={self.formula!r} has an outcome; see logit.")
             spec = self._materialise(right, frame).model_spec
@@ -212,7 +214,7 @@ def logit(
     ----------
     formula : str
         Outcome and terms, such as ``"sick ~ age * C(drug)"``; see `FormulaFeatures`. With ``0 +``
-        or ``- 1`` the model has no intercept.
+        or ``- 1`` the model has no intercept; ``.`` is the sum of all columns but the outcome.
     data : data frame
         Rows with the columns of the formula.
     C : float, default=inf
@@ -250,7 +252,7 @@ def logit(
     >>> wald_test(found, "`drug[T.b]` = `drug[T.c]`").df
     1
     """
-    right, outcome = _parse(formula)
+    right, outcome, terms = _parse(formula, data.columns)
     if outcome is None:
         raise ParameterError(f"formula={formula!r} has no outcome; expected 'outcome ~ terms'.")
     if outcome not in data.columns:
@@ -267,26 +269,37 @@ def logit(
             f"{values[:5]}{' and missing ones' if missing.any() else ''}."
         )
     params.setdefault("fit_intercept", "1" in map(str, right))
-    features = FormulaFeatures(formula.partition("~")[2].strip())
+    features = FormulaFeatures(terms)
     classifier = TorchLogisticClassifier(C=C, **params)
     weights = {} if sample_weight is None else {"classifier__sample_weight": sample_weight}
     return Pipeline([("features", features), ("classifier", classifier)]).fit(data, y, **weights)
 
 
-def _parse(formula: str) -> tuple[Any, str | None]:
-    """Return the terms of a formula, and the name of its outcome or None."""
+def _parse(formula: str, columns: Iterable[Any]) -> tuple[Any, str | None, str]:
+    """Return the terms of a formula, the name of its outcome or None, and its right side.
+
+    ``.`` is replaced there by all other columns.
+    """
     formulaic = _formulaic()
+    left, tilde, terms = formula.partition("~") if "~" in formula else ("", "", formula)
+    outcome = left.strip().strip("`")
+    terms = _with_columns(terms.strip(), [name for name in columns if name != outcome])
     try:
-        found = formulaic.Formula(formula)
+        found = formulaic.Formula(left + tilde + terms)
     except formulaic.errors.FormulaicError as error:
         reason = str(error).splitlines()[0]  # the others mark the place with colours
         raise ParameterError(f"formula={formula!r} cannot be read: {reason}") from error
     right = getattr(found, "rhs", found)
     if not hasattr(right, "required_variables"):
         raise ParameterError(f"formula={formula!r} has several parts; expected one, without '|'.")
-    if not hasattr(found, "lhs"):
-        return right, None
-    return right, formula.partition("~")[0].strip().strip("`")
+    return right, outcome if hasattr(found, "lhs") else None, terms
+
+
+def _with_columns(terms: str, columns: Iterable[Any]) -> str:
+    """Replace ``.`` by the sum of the columns, but not in quoted names, strings and numbers."""
+    every = " + ".join(f"`{name}`" for name in columns)
+    other = r"""(`[^`]*`|'[^']*'|"[^"]*")"""
+    return re.sub(rf"{other}|(?<![\w.)\]])\.(?![\w.])", lambda at: at[1] or f"({every})", terms)
 
 
 def _formulaic() -> Any:

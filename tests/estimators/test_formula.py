@@ -78,6 +78,30 @@ def test_tables_speak_the_formulas_names():
     assert model.feature_names_in_.tolist() == ["a", "b", "x", "g"]
 
 
+@pytest.mark.parametrize(
+    ("terms", "full"),
+    [
+        (".", "a + b + x + g + `mean r`"),
+        ("0 + . - `mean r`", "0 + a + b + x + g"),
+        ("np.log(x) + .:a", "np.log(x) + (a + b + x + g + `mean r`):a"),
+        ("I(.5 * a) + I(1. * b) + `mean r`", "I(.5 * a) + I(1. * b) + `mean r`"),
+    ],
+)
+def test_a_point_is_all_other_columns(terms, full):
+    data = rows().drop(columns="unused")
+    found, expected = logit(f"sick ~ {terms}", data), logit(f"sick ~ {full}", data)
+    names = expected[0].get_feature_names_out()
+    assert found[0].get_feature_names_out().tolist() == names.tolist()
+    np.testing.assert_array_equal(found.predict_proba(data), expected.predict_proba(data))
+    np.testing.assert_array_equal(
+        clone(found).fit(data, data["sick"]).predict_proba(data.drop(columns="sick")),
+        expected.predict_proba(data),
+    )
+    features = FormulaFeatures(terms).fit(data.drop(columns="sick"))
+    assert features.get_feature_names_out().tolist() == names.tolist()
+    np.testing.assert_array_equal(features.transform(data), expected[0].transform(data))
+
+
 def test_new_rows_have_the_levels_knots_and_means_of_the_fit():
     data = rows()
     features = FormulaFeatures("C(g) + bs(x, 4) + scale(a) + `mean r`").fit(data)

@@ -1,5 +1,6 @@
 """The first pass over partitioned rows: a sample of them, and checksums for all later passes."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +82,14 @@ class Checksum:
     def is_of(self, rows: Any, whole: bool) -> bool:
         """Return True if rows match the checksum: all entries if ``whole``, else a part."""
         total, some, columns = _sums(rows, whole)
-        apart = [abs(some - self.some), abs(total - self.total) if whole else 0.0]
-        # sums that overflow are not comparable, and pass
-        return columns in (None, self.columns) and not any(a > self.limit for a in apart)
+        pairs = [(some, self.some), (total, self.total)][: 1 + whole]
+        return columns in (None, self.columns) and all(self._is_near(*pair) for pair in pairs)
+
+    def _is_near(self, found: float, first: float) -> bool:
+        # a sum that overflowed in the first pass is not comparable, and the limit may be NaN then
+        return not math.isfinite(first) or (
+            math.isfinite(found) and not abs(found - first) > self.limit
+        )
 
 
 def _sums(rows: Any, whole: bool = True) -> tuple[float, float, int | None]:

@@ -364,9 +364,14 @@ def proven(solver: Solver, objective: Objective, state: Any, tol: float) -> tupl
 
 
 def optimality(state: Any) -> list[float]:
-    """Return ``sqrt(decrement / F)``, the root of the relative suboptimality."""
-    pairs = zip(state.decrement.tolist(), state.point.value.tolist(), strict=True)
-    return [math.sqrt(d / f) if d > 0 and f > 0 else 0.0 if d <= 0 else math.inf for d, f in pairs]
+    """Return ``sqrt(decrement / F)``, the root of the relative suboptimality; infinite for NaN."""
+    return list(map(_root_of_ratio, state.decrement.tolist(), state.point.value.tolist()))
+
+
+def _root_of_ratio(decrement: float, value: float) -> float:
+    if decrement <= 0 and value < math.inf:
+        return 0.0
+    return math.sqrt(decrement / value) if decrement > 0 and 0 < value < math.inf else math.inf
 
 
 def _left(state: Any, missed: tuple[float, ...]) -> Tensor:

@@ -203,6 +203,13 @@ def other_entry(X, n_pass, index):
     return X
 
 
+def missing_entry(X, n_pass, index):
+    X = X.copy()
+    if n_pass > 4 and index == 1:
+        X[7, 2] = np.nan
+    return X
+
+
 def other_chunk(X, n_pass, index):
     return -X if n_pass > 4 and index == 0 else X
 
@@ -211,6 +218,7 @@ CHANGES = {
     "noise": noisy,
     "order": shuffled,
     "an entry": other_entry,
+    "a NaN": missing_entry,
     "a chunk": other_chunk,
     "growing": lambda X, n_pass, index: X * (1 + 0.01 * n_pass),
     "columns": lambda X, n_pass, index: X[:, np.roll(np.arange(X.shape[1]), n_pass)],

@@ -116,6 +116,12 @@ def test_an_overflow_ends_at_the_last_good_point(part, bad):
     assert n_iter == 2
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_value_that_is_not_finite_is_not_converged(bad):
+    assert run([0.0], (bad,))[0] is Status.PRECISION
+    assert run([0.0], (0.0,))[0] is Status.CONVERGED
+
+
 def test_optimality_is_the_root_of_the_relative_distance():
     found = run([1.0, 0.02], (4.0, 2.0), max_iter=1)[2]
     assert found.optimality.tolist() == [pytest.approx(0.1, rel=1e-12)]

@@ -239,6 +239,17 @@ def test_numbers_that_change_between_passes_are_refused(change, wrap, options, n
     assert not hasattr(model, "coef_")
 
 
+@pytest.mark.parametrize("n_rows", [2000, 200_000])
+def test_sparse_indicators_in_another_order_are_refused(n_rows):
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 5, 2 * n_rows)
+    X = sp.csr_array((np.ones(len(level)), (np.arange(len(level)), level)))
+    y = rng.random(len(level)) < (level + 1) / 7
+    source = Passes(X[:n_rows], X[n_rows:], change=shuffled)
+    with pytest.raises(ValueError, match="Part 0 of X has other numbers"):
+        TorchLogisticClassifier().fit(source, y)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("wrap", [np.asarray, sp.csr_array])
 def test_rounding_may_differ_between_passes(wrap, dtype):

@@ -46,13 +46,11 @@ class ChunkedRows:
         self._seen: set[int] = set()
         self._parts: ChunkParts | None = None
         self._survey = FirstPassSample()
+        names = getattr(source, "feature_names", None)
+        self.feature_names = None if names is None else np.asarray(names, dtype=object)
         first = self._read(0)
         self._is_sparse = sp.issparse(first)
         self.shape, self.dtype = (n_samples, int(first.shape[1])), first.dtype
-        names = getattr(source, "feature_names", None)
-        if names is None:
-            names = _get_feature_names(source.chunk(0))
-        self.feature_names = None if names is None else np.asarray(names, dtype=object)
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -77,7 +75,14 @@ class ChunkedRows:
 
     def _read(self, index: int) -> Any:
         try:
-            raw = to_numpy(self._source.chunk(index))
+            raw = self._source.chunk(index)
+            if index not in self._seen:
+                names = _get_feature_names(raw)
+                what = f"The feature names of chunk {index} of X"
+                _check_names(names, self.feature_names, what, "of the first")
+                if self.feature_names is None:
+                    self.feature_names = names
+            raw = to_numpy(raw)
             if self._numeric and not sp.issparse(raw):
                 raw = check_array(raw, ensure_all_finite=False, ensure_min_samples=0)
             X = check_rows(raw, f"chunk {index} of X", None, index not in self._seen)
@@ -132,6 +137,7 @@ def iterate_chunks(model: Any, X: Any) -> Iterator[Any]:
     """
     rows = ChunkedRows(X, 0, numeric=True)
     check_features(model, rows.shape[1], rows.feature_names)
+    rows.feature_names = getattr(model, "feature_names_in_", rows.feature_names)
     yield from map(rows.chunk, range(len(rows)))
 
 
@@ -143,12 +149,19 @@ def check_features(model: Any, n_features: int, names: Any) -> None:
             f"{model.n_features_in_} features as input."
         )
     known = getattr(model, "feature_names_in_", None)
-    if known is not None and names is not None and list(names) != list(known):
-        first = next(i for i, (a, b) in enumerate(zip(names, known, strict=True)) if a != b)
-        raise ValueError(
-            "The feature names should match those that were passed during fit: column "
-            f"{first} is {names[first]!r}, and was {known[first]!r}."
-        )
+    _check_names(names, known, "The feature names", "that were passed during fit")
+
+
+def _check_names(names: Any, known: Any, what: str, expected: str) -> None:
+    """Raise an error if there are two lists of names that differ in a column of both."""
+    if names is None or known is None:
+        return
+    for column, (name, before) in enumerate(zip(names, known, strict=False)):
+        if name != before:
+            raise ValueError(
+                f"{what} should match those {expected}: column {column} is {name!r}, and was "
+                f"{before!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -167,14 +180,19 @@ class PartitionedRows:
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the partitions with their targets and weights."""
-        read = partial(_validate_block, self.shape[1], self.dtype)
+        read = partial(_validate_block, self.shape[1], self.dtype, self.feature_names)
         return from_parts(
             self.parts, read, self.shape[1], targets, sample_weight=weight, survey=self.survey
         )
 
 
-def _validate_block(n_features: int, dtype: Any, X: Any, index: int, check: bool) -> Any:
+def _validate_block(
+    n_features: int, dtype: Any, names: Any, X: Any, index: int, check: bool
+) -> Any:
     """Validate a partition where it is stored."""
+    if check:
+        what = f"The feature names of block {index} of X"
+        _check_names(_get_feature_names(X), names, what, "of the collection")
     rows = check_rows(X, f"block {index} of X", dtype, check)
     if rows.shape[1] != n_features:
         raise ValueError(

@@ -163,6 +163,23 @@ def test_chunks_that_are_not_sound_are_refused(how):
     assert not hasattr(model, "coef_")
 
 
+@pytest.mark.parametrize(
+    ("names", "column"), [("bacdefgh", "column 0 is 'b'"), ("abcdefgz", "column 7 is 'z'")]
+)
+def test_chunks_with_other_names_of_columns_are_refused(names, column):
+    X, y = rows()
+    first = pd.DataFrame(X[:900], columns=list("abcdefgh"))
+    later = pd.DataFrame(X[900:], columns=list(names))
+    different = f"names of chunk 1 of X should match .* {column}, and was"
+    with pytest.raises(ValueError, match=different):
+        fit(Listed(first, later), y)
+    model = fit(Listed(first, X[900:]), y)
+    for chunks in (Listed(first, later), Listed(X[:900], later)):
+        with pytest.raises(ValueError, match=different):
+            model.predict(chunks)
+    assert len(fit(X, y).predict(Listed(X[:900], later))) == 2000
+
+
 def test_a_chunk_that_changes_its_length_is_refused():
     class Shrinks(Listed):
         read = 0

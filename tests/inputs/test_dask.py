@@ -117,6 +117,18 @@ def test_data_frames_have_names_and_blocks_of_unknown_length():
         fit(some[names], some["y"])
 
 
+def test_blocks_with_other_names_of_columns_are_refused():
+    frames = pytest.importorskip("dask.dataframe")
+    X, y = rows()
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    parts = frame[:900], frame[900:][list("bacdefgh")]
+    blocks = frames.from_map(parts.__getitem__, [0, 1], meta=frame[:0])
+    with pytest.raises(ValueError, match="names of block 1 of X should match .* 0 is 'b', and was"):
+        fit(blocks, y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        fit(frame, y).predict(blocks).compute()
+
+
 def test_scores_of_data_frames():
     frames = pytest.importorskip("dask.dataframe")
     X, y = rows()

@@ -1,7 +1,10 @@
 """Partitions that are the ranks of a process group of torch.distributed."""
 
+import signal
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, ClassVar
@@ -49,6 +52,22 @@ class RankRows:
             "RankRows marks rows for TorchLogisticClassifier.fit; all else takes a rank's rows "
             "as they are."
         )
+
+
+@contextmanager
+def _deferred_interrupts() -> Iterator[None]:
+    """Deliver SIGINT at the end of this context: other ranks would wait for one that leaves."""
+    before, received = signal.getsignal(signal.SIGINT), list[Any]()
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *args: received.append(args))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if received:
+            before(*received[0])
 
 
 @dataclass
@@ -105,7 +124,7 @@ class Rank:
         if self.index >= 0:
             try:
                 terms = self._done(order)
-            except Exception as caught:
+            except BaseException as caught:
                 error = caught
         size = sum(term.numel() for term in terms) if order.sums and terms else 0
         known = torch.tensor([error is not None, size], dtype=torch.int64)
@@ -137,6 +156,7 @@ class Rank:
         self.held.update(zip(order.kept, kept, strict=True))
         return terms
 
+    @_deferred_interrupts()
     def serve(self) -> Any:
         """Run orders until the leader sends its final message, and return that."""
         while isinstance(message := self.tell(None), (_Order, _Scatter)):
@@ -189,6 +209,7 @@ class RankParts:
     keys: Any = field(default_factory=lambda: count(1))  # of new values
     dropped: list[int] = field(default_factory=list)  # keys to drop with the next order
 
+    @_deferred_interrupts()
     def scatter(self, values: Sequence[Any]) -> Any:
         handle = _Handle(next(self.keys), self.dropped)
         self.rank.tell(_Scatter(handle.key))
@@ -209,6 +230,7 @@ class RankParts:
     def holding(self, handle: Any) -> "RankParts":
         return replace(self, rows=handle)
 
+    @_deferred_interrupts()
     def _order(
         self, work: Task, held: Sequence[Any], n_kept: int, reads: bool, sums: bool
     ) -> tuple[Any, list[Any]]:

@@ -1,6 +1,7 @@
 """Ranks of torch.distributed: each has some rows, and all get the model of all rows."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 import torch.distributed as dist
 
 from skorch_logreg import TorchLogisticClassifier
-from skorch_logreg.data import RankRows
+from skorch_logreg.data import Rank, RankRows
 from skorch_logreg.exceptions import ParameterError
 from tests.inputs.test_chunks import OPTIONS, fit, rows
 
@@ -67,6 +68,7 @@ def run(rank, world, store, cuts, output):
     broken = share.copy()
     if last:
         broken[3, 1] = np.nan
+    found["interrupted"] = [interrupted(how, X[mine], y[mine]) for how in (after_a_pass, in_a_task)]
     found["refused"] = {
         "nan": refused(broken, y[mine]),
         "columns": refused(share[:, : 5 + last], y[mine]),
@@ -78,6 +80,37 @@ def run(rank, world, store, cuts, output):
     }
     dist.destroy_process_group()
     Path(output).write_text(json.dumps(found))
+
+
+def after_a_pass(patch):
+    """SIGINT reaches every rank, as Ctrl-C does."""
+    reduce, pending = dist.all_reduce, [signal.SIGINT]
+
+    def interrupt(*args, **kwargs):
+        reduce(*args, **kwargs)
+        if pending:
+            signal.raise_signal(pending.pop())
+
+    patch.setattr(dist, "all_reduce", interrupt)
+
+
+def in_a_task(patch):
+    """The handler of another signal raises on the last rank."""
+
+    def interrupt(rank, order):
+        raise KeyboardInterrupt
+
+    if dist.get_rank() == dist.get_world_size() - 1:
+        patch.setattr(Rank, "_done", interrupt)
+
+
+def interrupted(how, X, y):
+    with pytest.MonkeyPatch.context() as patch:
+        how(patch)
+        try:
+            TorchLogisticClassifier().fit(RankRows(X), y)
+        except BaseException as error:
+            return type(error).__name__
 
 
 @pytest.fixture(
@@ -140,6 +173,13 @@ def test_sparse_rows_far_from_zero(found):
     expected = TorchLogisticClassifier(tol=1e-8).fit((X * 64).round() / 64, y).coef_
     for rank in found:
         np.testing.assert_allclose(rank["far"], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_an_interrupt_leaves_the_group_intact(found):
+    """The same processes find later what the other tests ask for."""
+    errors = list(zip(*(rank["interrupted"] for rank in found), strict=True))
+    assert set(errors[0]) == {"KeyboardInterrupt"}
+    assert sorted(errors[1]) == ["KeyboardInterrupt"] + ["RuntimeError"] * (len(found) - 1)
 
 
 REFUSED = {

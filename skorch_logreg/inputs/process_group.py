@@ -97,15 +97,23 @@ def _validate_rows(
         "dtype": rows.dtype,
         "names": None if names is None else list(names),
         "has_weight": weight is not None,
+        "y.ndim": y.ndim,
+        "type of y": _label_type(y),
     }
     return rows, (y, weight), summary
+
+
+def _label_type(y: np.ndarray) -> str:
+    """Return "number", "text" or else the kind of NumPy's dtype: NumPy joins numbers and text."""
+    kind = np.asarray(y.flat[0]).dtype.kind if y.size else y.dtype.kind
+    return "number" if kind in "biuf" else "text" if kind in "SUT" else kind
 
 
 def _combine(rank: Rank, summaries: list[dict[str, Any]], with_rows: list[int]) -> PartitionedRows:
     """Combine the rows of all ranks to partitioned rows."""
     first = summaries[with_rows[0]]
     for i in with_rows:
-        for name in ("n_features", "names", "has_weight"):
+        for name in ("n_features", "names", "has_weight", "y.ndim", "type of y"):
             own, expected = summaries[i][name], first[name]
             if own != expected:
                 raise ValueError(

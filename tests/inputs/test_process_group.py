@@ -77,6 +77,8 @@ def run(rank, world, store, cuts, output):
         "weights": refused(share, y[mine], weight[mine] if last else None),
         "text": refused(np.full((len(share), 8), "a") if last else share, y[mine]),
         "class": refused(share, np.full(len(share), "a")),
+        "numbers": refused(share, np.arange(len(share)) % 2 if last else y[mine]),
+        "column": refused(share, y[mine][:, None] if last else y[mine]),
     }
     dist.destroy_process_group()
     Path(output).write_text(json.dumps(found))
@@ -190,6 +192,8 @@ REFUSED = {
     "weights": "ValueError: The ranks' rows do not go together: has_weight is True on rank",
     "text": "ValueError: could not convert string to float",
     "class": "ValueError: This solver needs samples of at least 2 classes",
+    "numbers": "ValueError: The ranks' rows do not go together: type of y is 'number' on rank",
+    "column": "ValueError: The ranks' rows do not go together: y.ndim is 2 on rank",
 }
 
 

@@ -21,8 +21,8 @@ from skorch_logreg.data.threads import single_thread, workers
 class RankRows:
     """Mark an array as this rank's share of the rows of a fit.
 
-    Every rank of an initialised process group calls `fit` with its own rows, labels and weights.
-    All ranks get the same model, fitted to all rows.
+    Every rank of an initialised process group calls `fit` with its own rows, labels and weights,
+    and with the same parameters. All ranks get the same model, fitted to all rows.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
             fit(model, *rows)
             return persistence.fitted_attributes(model)
 
-        fitted = fit_on_all_ranks(X, y, sample_weight, fit_leading)
+        fitted = fit_on_all_ranks(X, y, sample_weight, model.get_params(), fit_leading)
         persistence.replace_fitted(model, fitted)
         return
     chosen = options.resolve(model)

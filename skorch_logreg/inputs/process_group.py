@@ -1,6 +1,10 @@
 """Fits on the rows of all ranks of a process group, with the solver on one rank."""
 
+import reprlib
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,19 +19,27 @@ from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.inputs.arrays import to_numpy
 from skorch_logreg.inputs.chunks import PartitionedRows, check_rows
 
+# parameters without effect on the coefficients
+_OWN_PARAMETERS = {"n_jobs", "random_state", "threshold", "verbose"}
+
 
 def fit_on_all_ranks(
-    X: RankRows, y: Any, sample_weight: Any, fit: Callable[[Any, Any, Any], Any]
+    X: RankRows,
+    y: Any,
+    sample_weight: Any,
+    params: dict[str, Any],
+    fit: Callable[[Any, Any, Any], Any],
 ) -> Any:
     """Return, on every rank, the result of a function of X, y and weights of all ranks.
 
     ``fit`` is called on one rank, to which the others lend their rows. An exception of one rank is
-    raised on all.
+    raised on all. ``params`` are those of the estimator, which must be equal on all ranks.
     """
     _check_group(X)
     summary: dict[str, Any] | Exception  # properties of a rank's rows, which all ranks exchange
     try:
         rows, given, summary = _validate_rows(X, y, sample_weight)
+        summary["params"] = _digests(params)
     except Exception as error:
         rows = given = None
         summary = error
@@ -36,6 +48,7 @@ def fit_on_all_ranks(
     for each in summaries:
         if isinstance(each, Exception):
             raise each
+    _check_params([summary["params"] for summary in summaries])
     with_rows = [i for i, summary in enumerate(summaries) if summary["n_rows"]]
     if not with_rows:
         raise ValueError("Found array with 0 sample(s): no rank has a row.")
@@ -101,6 +114,46 @@ def _validate_rows(
         "type of y": _label_type(y),
     }
     return rows, (y, weight), summary
+
+
+def _digests(params: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return a digest and a short text of the parameters whose values can be compared."""
+    found = {}
+    for name in sorted(params.keys() - _OWN_PARAMETERS):
+        with suppress(Exception):  # values that cannot be compared
+            text = repr(_comparable(params[name]))
+            found[name] = sha256(text.encode()).hexdigest(), reprlib.repr(params[name])
+    return found
+
+
+def _comparable(value: Any) -> Any:
+    """Return numbers and text with one repr for equal values, or raise an error."""
+    if isinstance(value, str):
+        return str(value)
+    if is_dataclass(value):  # the repr of a solver has no checkpoint
+        shown = {each.name: getattr(value, each.name) for each in fields(value) if each.repr}
+        return type(value).__name__, _comparable(shown)
+    value = value.to_dict() if hasattr(value, "to_dict") else to_numpy(value)
+    if isinstance(value, dict):
+        pairs = [(_comparable(key), _comparable(each)) for key, each in value.items()]
+        return sorted(pairs, key=repr)
+    try:
+        return np.asarray(value, dtype=np.float64).tolist()
+    except (TypeError, ValueError):
+        if isinstance(value, (list, tuple)):
+            return list(map(_comparable, value))
+        raise
+
+
+def _check_params(digests: list[dict[str, tuple[str, str]]]) -> None:
+    first = digests[0]
+    for i, own in enumerate(digests):
+        for name, (digest, text) in own.items():
+            if name in first and digest != first[name][0]:
+                raise ParameterError(
+                    f"{name} is {text} on rank {i} and {first[name][1]} on rank 0; all ranks must "
+                    "have the same parameters."
+                )
 
 
 def _label_type(y: np.ndarray) -> str:

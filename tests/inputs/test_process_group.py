@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 import torch.distributed as dist
+from scipy.optimize import Bounds
+from sklearn.base import clone
 
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import Rank, RankRows
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.inputs.process_group import _digests
+from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import LBFGS
 from tests.inputs.test_chunks import OPTIONS, fit, rows
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -56,11 +63,11 @@ def run(rank, world, store, cuts, output):
     found["far"] = far.fit(RankRows(sp.csr_array(far_from_zero(X)[mine])), y[mine]).coef_.tolist()
 
     def refused(X, y, weight=None, **options):
-        before = model.coef_
+        own = clone(model).set_params(**options)
         try:
-            model.set_params(solver="auto").set_params(**options).fit(RankRows(X), y, weight)
+            own.fit(RankRows(X), y, weight)
         except Exception as error:
-            assert model.coef_ is before
+            assert not hasattr(own, "coef_")
             return f"{type(error).__name__}: {error}"
         return "nothing"
 
@@ -78,6 +85,9 @@ def run(rank, world, store, cuts, output):
         "text": refused(np.full((len(share), 8), "a") if last else share, y[mine]),
         "class": refused(share, np.full(len(share), "a")),
         "numbers": refused(share, np.arange(len(share)) % 2 if last else y[mine]),
+        "C": refused(share, y[mine], C=1.0 + last),
+        "class weight": refused(share, y[mine], class_weight={"a": 1, "bc": 1 + last}),
+        "penalty": refused(share, y[mine], penalty=L2(center=np.arange(8) ** last)),
         "column": refused(share, y[mine][:, None] if last else y[mine]),
     }
     dist.destroy_process_group()
@@ -193,6 +203,9 @@ REFUSED = {
     "text": "ValueError: could not convert string to float",
     "class": "ValueError: This solver needs samples of at least 2 classes",
     "numbers": "ValueError: The ranks' rows do not go together: type of y is 'number' on rank",
+    "C": "ParameterError: C is 2.0 on rank",
+    "class weight": "ParameterError: class_weight is {'a': 1, 'bc': 2} on rank",
+    "penalty": "ParameterError: penalty is L2(center=",
     "column": "ValueError: The ranks' rows do not go together: y.ndim is 2 on rank",
 }
 
@@ -201,6 +214,22 @@ REFUSED = {
 def test_what_one_rank_refuses_all_refuse(found, what):
     for rank in found:
         assert rank["refused"][what].startswith(REFUSED[what])
+
+
+def test_equal_parameters_have_equal_digests():
+    """Whatever their types; and what need not be equal has none."""
+    pairs = [
+        ({"C": 1, "verbose": 1, "threshold": 0.2}, {"C": np.float64(1.0)}),
+        ({"class_weight": {0: 1, 1: 2}}, {"class_weight": {1.0: 2.0, 0: True}}),
+        ({"penalty_factor": [1, 2]}, {"penalty_factor": torch.tensor([1.0, 2.0])}),
+        ({"penalty_factor": {"a": 1, "b": 2}}, {"penalty_factor": pd.Series({"b": 2, "a": 1})}),
+        ({"bounds": Bounds(0, 1)}, {"bounds": Bounds(0, np.inf)}),
+        ({"solver": LBFGS(checkpoint="a")}, {"solver": LBFGS(on_interrupt="keep")}),
+    ]
+    for pair in pairs:
+        found = (_digests(TorchLogisticClassifier(**options).get_params()) for options in pair)
+        first, second = ({name: digest for name, (digest, _) in each.items()} for each in found)
+        assert first == second
 
 
 def test_without_a_group_it_says_so():

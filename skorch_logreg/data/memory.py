@@ -194,7 +194,7 @@ class InMemory(Data):
         Kernels compute in float64 at the speed at which they read.
         """
         n_logits = self.n_logits
-        if n_logits == 1 and passes.is_supported(self.X):
+        if (n_logits == 1 or self.is_sparse) and passes.is_supported(self.X):
             return self
         many = n_logits > 1 and self.n_samples * n_logits >= CACHED_ENTRIES
         if not (many or self.has_fast_float32):

@@ -109,8 +109,8 @@ class SparseRows(InMemory):
 class SparseBlock(CompiledPasses, FormedRows):
     """Rows of a CSR array; see `Block` for the methods.
 
-    SciPy computes the products: on two cores torch's sparse products are not faster, and they
-    warn that they are in beta. Columns are centred after their products, so that no zero is
+    Kernels compute the products, or SciPy: on two cores torch's sparse products are not faster, and
+    they warn that they are in beta. Columns are centred after their products, so that no zero is
     stored. For columns far from zero that would cancel all digits, so they have been centred
     before (`center_far_columns`). X is float64, or float32 for low-precision products.
     """

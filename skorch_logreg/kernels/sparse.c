@@ -90,21 +90,36 @@ EXPORT CLONES void sparse_hessian_product(const double *entries, const void *ind
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
 }
 
+/* Multiply a row with some columns of v (n_columns, width), at most 8, whose number is a constant after
+   inlining: sums in memory would wait for each other. */
+INNER void row_product(const matrix_t *m, int64_t row, int is_long, const double *v, int64_t width,
+    int64_t some, double *out)
+{
+    double sum[8] = {0.0};
+    int64_t end = at(m->pointers, row + 1, is_long), k, c;
+    for (k = at(m->pointers, row, is_long); k < end; k++) {
+        const double *from = v + at(m->indices, k, is_long) * width;
+#pragma omp simd
+        for (c = 0; c < some; c++)
+            sum[c] += m->entries[k] * from[c];
+    }
+    for (c = 0; c < some; c++)
+        out[c] = sum[c];
+}
+
 INNER double product(const matrix_t *m, int is_long, const double *v, int64_t width, double *out)
 {
     for (int64_t row = 0; row < m->n_rows; row++, out += width) {
-        int64_t end = at(m->pointers, row + 1, is_long), k, c;
-        if (width == 1) {
+        int64_t c = 0;
+        if (width == 1)
             *out = dot(m, row, is_long, v);
-            continue;
-        }
-        for (c = 0; c < width; c++)
-            out[c] = 0.0;
-        for (k = at(m->pointers, row, is_long); k < end; k++) {
-            const double *from = v + at(m->indices, k, is_long) * width;
-#pragma omp simd
-            for (c = 0; c < width; c++)
-                out[c] += m->entries[k] * from[c];
+        else if (width < 4)
+            row_product(m, row, is_long, v, width, width, out);
+        for (; width - c >= 8; c += 8)
+            row_product(m, row, is_long, v + c, width, 8, out + c);
+        for (; width >= 4 && c < width; c += 4) {
+            c = smaller(c, width - 4); /* the last columns again, if they are fewer */
+            row_product(m, row, is_long, v + c, width, 4, out + c);
         }
     }
     return 0.0;
@@ -118,28 +133,41 @@ EXPORT CLONES void sparse_product(const double *entries, const void *indices, co
     DISPATCH(product, v, width, out);
 }
 
-INNER void scatter(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
-    double *out)
+/* Add a row, with entries to a power, times some numbers to some columns of sums (n_columns, width). */
+INNER void add_row(const matrix_t *m, int64_t row, int is_long, const double *v, int64_t width,
+    int64_t some, int power, double *sums)
 {
-    for (int64_t row = 0; row < m->n_rows; row++, v += width) {
-        int64_t end = at(m->pointers, row + 1, is_long), k, c;
-        for (k = at(m->pointers, row, is_long); k < end; k++) {
-            double x = m->entries[k], *sums = out + at(m->indices, k, is_long) * width;
-            x = power == 1 ? x : power == 2 ? x * x : 1.0;
+    int64_t end = at(m->pointers, row + 1, is_long), k, c;
+    for (k = at(m->pointers, row, is_long); k < end; k++) {
+        double x = m->entries[k], *to = sums + at(m->indices, k, is_long) * width;
+        x = power == 1 ? x : power == 2 ? x * x : 1.0;
 #pragma omp simd
-            for (c = 0; c < width; c++)
-                sums[c] += x * v[c];
-        }
+        for (c = 0; c < some; c++)
+            to[c] += x * v[c];
     }
 }
 
 INNER double transposed(const matrix_t *m, int is_long, const double *v, int64_t width, int power,
     double *out)
 {
-    if (width == 1) /* twice as fast without an inner loop */
-        scatter(m, is_long, v, 1, power, out);
-    else
-        scatter(m, is_long, v, width, power, out);
+    for (int64_t row = 0; row < m->n_rows; row++, v += width) {
+        int64_t c = 0, i;
+        if (width == 1)
+            add_row(m, row, is_long, v, width, 1, power, out);
+        else if (width < 4)
+            add_row(m, row, is_long, v, width, width, power, out);
+        for (; width - c >= 16; c += 16)
+            add_row(m, row, is_long, v + c, width, 16, power, out + c);
+        for (; width - c >= 8; c += 8)
+            add_row(m, row, is_long, v + c, width, 8, power, out + c);
+        for (; width >= 4 && c < width; c += 4) {
+            double last[4];
+            int64_t first = smaller(c, width - 4); /* with nothing for columns that are done */
+            for (i = 0; i < 4; i++)
+                last[i] = first + i < c ? 0.0 : v[first + i];
+            add_row(m, row, is_long, last, width, 4, power, out + first);
+        }
+    }
     return 0.0;
 }
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from skorch_logreg.kernels import library
+from skorch_logreg.kernels import library, passes
 from skorch_logreg.kernels.library import VARIABLE
 
 COMPILER = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
@@ -20,7 +20,8 @@ needs_kernels_on = pytest.mark.skipif(os.environ.get(VARIABLE) == "0", reason="t
 @contextmanager
 def without_kernels():
     """Leave everything to torch."""
-    with mock.patch.object(library, "library", return_value=None):
+    off = {"library": lambda: None}
+    with mock.patch.multiple(library, **off), mock.patch.multiple(passes, **off):
         library.compiled.cache_clear()
         try:
             yield

@@ -161,9 +161,8 @@ def summary(
     ordered, is_many = is_ordered(estimator), has_many_models(estimator)
     if offset is not None and (ordered or is_many):
         raise ParameterError("offset is given, but the model was fitted without one.")
-    is_frequency = weight_type == "frequency"
     options: Any = {"level": level, "weight_type": weight_type}
-    is_weighted = sample_weight is not None
+    is_frequency, is_weighted = weight_type == "frequency", sample_weight is not None
     if is_many:
         outcomes = Outcomes.from_estimator(estimator, X, y, sample_weight)
         found = outcomes.inference(covariance, groups, is_frequency=is_frequency)

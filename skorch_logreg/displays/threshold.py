@@ -129,8 +129,7 @@ class ThresholdDisplay:
         """
         check_is_fitted(estimator)
         probability = to_dense_numpy(estimator.predict_proba(X))
-        target = to_dense_numpy(y)
-        names = class_names(estimator)
+        target, names = to_dense_numpy(y), class_names(estimator)
         index, positive = None, names[-1]
         if is_multilabel(estimator):
             check_label_names(y, getattr(last_step(estimator), "label_names_", None))

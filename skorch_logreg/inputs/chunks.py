@@ -180,14 +180,15 @@ class PartitionedRows:
 
     def data(self, targets: Tensor, weight: Tensor | None) -> Data:
         """Combine the partitions with their targets and weights."""
-        read = partial(_validate_block, self.shape[1], self.dtype, self.feature_names)
+        like = {"n_features": self.shape[1], "dtype": self.dtype, "names": self.feature_names}
+        read = partial(_validate_block, **like)
         return from_parts(
             self.parts, read, self.shape[1], targets, sample_weight=weight, survey=self.survey
         )
 
 
 def _validate_block(
-    n_features: int, dtype: Any, names: Any, X: Any, index: int, check: bool
+    X: Any, index: int, check: bool, *, n_features: int, dtype: Any, names: Any
 ) -> Any:
     """Validate a partition where it is stored."""
     if check:

@@ -1,5 +1,6 @@
 """Settings of training on mini-batches with optimisers of torch."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -298,7 +299,8 @@ class Optimizer(MiniBatch):
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Create the optimiser of some parameters."""
-        return self.optimizer_class(parameters, **self.options)
+        # copies, because schedulers change a learning rate that is a tensor in place
+        return self.optimizer_class(parameters, **copy.deepcopy(self.options))
 
     def __hash__(self) -> int:
         """Hash the hashable settings."""

@@ -60,6 +60,13 @@ def test_schedules(schedule, expected):
     assert trained.history["learning_rate"] == pytest.approx(expected)
 
 
+def test_a_schedule_leaves_the_users_learning_rate_as_it_is():
+    """torch's schedulers write a learning rate that is a tensor in place."""
+    solver = Optimizer(torch.optim.SGD, lr=torch.tensor(0.4), epochs=4, schedule="inverse")
+    rates = [run(solver).history["learning_rate"] for _ in range(2)]
+    assert rates[0] == rates[1] == pytest.approx([0.4, 0.2, 0.4 / 3, 0.1])
+
+
 @pytest.mark.parametrize("patience", [2, None])
 def test_the_best_epoch_is_kept(patience):
     scores = [0.1, 0.5, 0.3, 0.5, 0.2, 0.7]

@@ -84,6 +84,9 @@ class TrainingState:
         sizes = [len(group["params"]) for group in self.optimizer.param_groups]
         if "network" in checkpoint_state or sizes == [len(group["params"]) for group in groups]:
             self._restore_optimizer(checkpoint_state["optimizer"])
+        else:  # schedulers compute a learning rate from the one before
+            for own, before in zip(self.optimizer.param_groups, groups, strict=False):
+                own["lr"] = copy.deepcopy(before["lr"])
         if self.scheduler is not None and checkpoint_state["scheduler"] is not None:
             self.scheduler.load_state_dict(checkpoint_state["scheduler"])
         self.n_epochs = checkpoint_state["n_epochs"]

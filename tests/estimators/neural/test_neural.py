@@ -13,6 +13,7 @@ from sklearn.datasets import make_moons
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from skorch_logreg import MultiLabel, NeuralLogisticClassifier, TorchLogisticClassifier
 from skorch_logreg.exceptions import DivergenceError, ParameterError
@@ -572,3 +573,21 @@ def test_partial_fit_after_a_backbone_is_freed_or_a_head_is_polished():
         rates.append(model.partial_fit(X, y).history_["learning_rate"])
     assert len(rates[0]) == 5
     assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["inverse", "cosine", lambda optimizer: ReduceLROnPlateau(optimizer, patience=0, threshold=10)],
+    ids=["inverse", "cosine", "plateau"],
+)
+def test_a_schedule_goes_on_after_a_backbone_is_freed(schedule):
+    X, y = binary()
+    solver = SGD(0.1, epochs=5, schedule=schedule)
+    model = NeuralLogisticClassifier((3,), solver=solver, freeze_backbone=True)
+    model.partial_fit(X, y, classes=[0, 1]).partial_fit(X, y).partial_fit(X, y)
+    frozen = copy.deepcopy(model)
+    for _ in range(2):
+        expected = frozen.partial_fit(X, y).history_["learning_rate"]
+        found = model.set_params(freeze_backbone=False).partial_fit(X, y).history_["learning_rate"]
+        assert found == expected
+        assert found[-1] < found[0]

@@ -5,12 +5,14 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from hashlib import sha256
 from numbers import Integral, Real
 from pathlib import Path
+from types import CellType, CodeType, FunctionType
 from typing import Any, Literal
 
 import numpy as np
@@ -306,9 +308,37 @@ def digest(*arrays: Tensor) -> str:
     return found.hexdigest()
 
 
-def stable_repr(thing: object) -> str:
-    """Return the repr of an object without memory addresses, for a fingerprint."""
-    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(thing))
+def stable_repr(thing: object, within: tuple[int, ...] = ()) -> str:
+    """Return the repr of an object without memory addresses, for a fingerprint.
+
+    If it has one, a digest follows of what tells functions apart. ``within`` has the ids of the
+    objects that hold this one.
+    """
+    if isinstance(thing, frozenset):  # in an order that does not depend on the process
+        return str(sorted(map(stable_repr, thing)))
+    text = re.sub(r' at 0x[0-9A-Fa-f]+(, file "[^"]*", line \d+)?', "", repr(thing))
+    if text == repr(thing) or id(thing) in within:
+        return text
+    parts = [stable_repr(part, (*within, id(thing))) for part in _parts(thing)]
+    return f"{text} {sha256(str(parts).encode()).hexdigest()}"
+
+
+def _parts(thing: Any) -> Iterable[object]:
+    """Return what distinguishes a function, or the functions in a collection or in settings."""
+    if isinstance(thing, CodeType):
+        return thing.co_code, thing.co_names, *thing.co_consts
+    if isinstance(thing, FunctionType):
+        held = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]
+        # without lists and dicts, which a function may fill
+        held = [content for content in held if isinstance(content, Hashable)]
+        return thing.__code__, thing.__defaults__, thing.__kwdefaults__, *held
+    if isinstance(thing, partial):
+        return thing.func, thing.args, thing.keywords
+    if is_dataclass(thing):
+        return [getattr(thing, field.name) for field in fields(thing) if field.repr]
+    if isinstance(thing, dict):
+        return thing.values()
+    return thing if isinstance(thing, list | tuple) else ()
 
 
 def _require_path(path: object, name: str = "path", others: str = "") -> None:

@@ -5,17 +5,26 @@ import io
 import json
 import math
 import struct
+import subprocess
 import sys
 import threading
 import tracemalloc
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from skorch_logreg.checkpoint import Checkpoint, CheckpointWriter, digest, exclusive
+from skorch_logreg.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    digest,
+    exclusive,
+    stable_repr,
+)
 from skorch_logreg.exceptions import CheckpointError, ParameterError
+from skorch_logreg.solvers import SGD, Optimizer
 
 FINGERPRINT = {"solver": "LBFGS(memory=10)", "tol": 1e-4, "strength": [0.5, math.inf], "rows": 7}
 
@@ -496,3 +505,62 @@ def test_a_digest_is_of_numbers_shapes_and_types():
     }
     assert len(digests) == 7
     assert digest(x.reshape(3, 2).T) == digest(x.reshape(3, 2).T.contiguous())
+
+
+# ---------------------------------------------------------------------------- settings as text
+
+
+def halves(optimizer, factor=0.5, *, every=1):
+    kinds = {"step", "linear", "cosine"}  # the order of a set of strings is that of its process
+    return [optimizer, factor, every, [1 for kind in sorted(kinds) if kind in {"a", "step", "b"}]]
+
+
+def scaled(factor):
+    def schedule(optimizer):
+        return factor * optimizer if factor else schedule(optimizer)
+
+    return schedule
+
+
+def counting(calls):
+    return lambda optimizer: calls.append(optimizer)
+
+
+def test_functions_are_told_apart_by_their_code():
+    functions = [
+        lambda x: x + 1,
+        lambda x: x + 2,
+        lambda x: x.real + 1,
+        lambda x: x.imag + 1,
+        lambda x, step=1: x + step,
+        lambda x, step=2: x + step,
+        lambda x, *, step=1: x + step,
+        lambda x: [x + i for i in (1, 2)],
+        lambda x: (lambda y: y + 1)(x),
+        lambda x: (lambda y: y + 2)(x),
+        scaled(1),
+        scaled(2),
+        scaled(lambda x: x + 1),
+        scaled(lambda x: x + 2),
+        partial(scaled(1), 3),
+        partial(scaled(2), 3),
+    ]
+    texts = [stable_repr(SGD(schedule=function)) for function in functions]
+    assert len(set(texts)) == len(texts)
+    assert not any("0x" in text for text in texts)
+    options = [Optimizer(torch.optim.SGD, lr=0.1, schedule=f) for f in functions]
+    assert len({stable_repr(option) for option in options}) == len(functions)
+    again = [stable_repr(scaled(1)), stable_repr(counting([])), stable_repr(SGD(schedule=halves))]
+    assert again == [
+        stable_repr(scaled(1)), stable_repr(counting([3])),
+        stable_repr(SGD(schedule=halves, checkpoint="fit.npz")),
+    ]  # fmt: skip
+
+
+def test_the_text_of_a_function_is_that_of_other_processes():
+    code = (
+        "from skorch_logreg.checkpoint import stable_repr; from tests.test_checkpoint import *; "
+        "print(stable_repr(halves), stable_repr(scaled(scaled(2))))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == f"{stable_repr(halves)} {stable_repr(scaled(scaled(2)))}\n"

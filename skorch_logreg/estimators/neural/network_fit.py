@@ -75,6 +75,7 @@ class NetworkFit:
 
     def attributes(self, params: Params) -> dict[str, Any]:
         """Return the fitted attributes of the present backbone and a head of given parameters."""
+        networks.detach_stored(self.network)
         network = copy.deepcopy(self.network).eval()
         LinearHead(network.head, len(self.C)).load(params)
         return {"module_": network}
@@ -140,6 +141,7 @@ class NetworkFit:
         """Return the network in evaluation mode, without gradients."""
         network: nn.Sequential = self.network.eval()
         network.zero_grad()
+        networks.detach_stored(network)
         return network
 
 
@@ -178,6 +180,7 @@ def start(
                     f"and {network.head.out_features} logits; X has {n_features} features, and y "
                     f"needs {n_outputs} logits. Fit with warm_start=False."
                 )
+            networks.detach_stored(network)
             network = copy.deepcopy(network).to(device)
             network = network.to(dtype) if model.module is None else network
         problem = Problem(

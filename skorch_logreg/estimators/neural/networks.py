@@ -87,8 +87,14 @@ def _copy_backbone(
 
     The copy is tried on a few rows, of the type of the module's input.
     """
-    backbone = copy.deepcopy(module).to(device)
     name = type(module).__name__
+    try:
+        backbone = copy.deepcopy(module)
+    except Exception as error:
+        raise ParameterError(
+            f"module {name} cannot be copied, and fit trains a copy: {error}"
+        ) from error
+    backbone.to(device)
     trial = to_tensor(rows).to(device, dtype, copy=True)
     try:
         with _eval_mode(backbone), torch.no_grad():
@@ -110,6 +116,15 @@ def _copy_backbone(
     if features.ndim > 2:
         backbone = nn.Sequential(backbone, nn.Flatten())
     return backbone, features[0].numel()
+
+
+def detach_stored(network: nn.Module) -> None:
+    """Detach tensors that modules stored in their forward, because a graph cannot be copied."""
+    for part in network.modules():
+        for stored in (vars(part), part._buffers):
+            for name, value in stored.items():
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    stored[name] = value.detach()
 
 
 def to_input(rows: Any, head: nn.Linear) -> Tensor:

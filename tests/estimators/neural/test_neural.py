@@ -591,3 +591,39 @@ def test_a_schedule_goes_on_after_a_backbone_is_freed(schedule):
         found = model.set_params(freeze_backbone=False).partial_fit(X, y).history_["learning_rate"]
         assert found == expected
         assert found[-1] < found[0]
+
+
+class Stores(nn.Module):
+    """A layer that stores its output, and a running mean with its graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 5, dtype=torch.float64)
+        self.register_buffer("mean", torch.zeros(5, dtype=torch.float64))
+
+    def forward(self, X):
+        self.features = torch.tanh(self.layer(X))
+        self.mean = 0.9 * self.mean + self.features.mean(dim=0)
+        return self.features
+
+
+@pytest.mark.parametrize("make", [Stores, lambda: nn.utils.spectral_norm(Stores().layer)])
+def test_modules_that_store_what_they_compute(make):
+    X, y = binary()
+    model = NeuralLogisticClassifier(module=make(), solver=SGD(epochs=2))
+    if hasattr(model, "set_callbacks"):  # scikit-learn 1.8 has no callbacks
+        callback = pytest.importorskip("sklearn.callback")
+        model.set_callbacks(callback.ScoringMonitor(scoring="accuracy"))
+    for other in (model.fit(X, y), model.partial_fit(X, y), model.set_params(warm_start=True)):
+        for again in (copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+            np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    model.module_(torch.tensor(X))
+    model.fit(X, y)
+
+
+def test_a_module_that_cannot_be_copied_is_refused():
+    X, y = binary()
+    module = Stores()
+    module(torch.tensor(X))
+    with pytest.raises(ParameterError, match="module Stores cannot be copied.*graph leaves"):
+        NeuralLogisticClassifier(module=module).fit(X, y)

@@ -112,7 +112,7 @@ def _train_epoch(
             total = loss.sum() if len(loss) > 1 else loss
             total.backward()
             if clip is not None:
-                _clip(network, clip, n_separate)
+                _clip(network, float(clip), n_separate)
             losses.append(loss.detach())
             return total.detach()
 

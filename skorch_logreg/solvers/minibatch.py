@@ -103,7 +103,13 @@ class MiniBatch(Resumable):
         if self.schedule in SCHEDULES:
             power = 1.0 if self.schedule == "inverse" else 0.5
             return LambdaLR(optimizer, lambda epoch: (1 + epoch) ** -power)
-        return self.schedule(optimizer)
+        scheduler = self.schedule(optimizer)
+        if not isinstance(scheduler, LRScheduler):
+            raise ParameterError(
+                f"schedule={self.schedule!r} of {type(self).__name__} returned {scheduler!r}; it "
+                "must return a scheduler of torch.optim.lr_scheduler."
+            )
+        return scheduler
 
     def _whole(self, name: str, least: int, or_none: bool = False) -> None:
         value = getattr(self, name)
@@ -111,6 +117,7 @@ class MiniBatch(Resumable):
             return
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             self._refuse(name, f"an integer from {least} on" + " or None" * or_none)
+        object.__setattr__(self, name, int(value))  # torch does not take NumPy's integers
 
     def _positive(self, name: str, or_none: bool = False, or_zero: bool = False) -> None:
         value = getattr(self, name)
@@ -211,7 +218,8 @@ class Adam(MiniBatch):
 
     def options(self) -> dict[str, Any]:
         """Return the options of torch's optimiser."""
-        return {"lr": float(self.learning_rate), "betas": tuple(self.betas), "eps": self.eps}
+        betas = tuple(map(float, self.betas))
+        return {"lr": float(self.learning_rate), "betas": betas, "eps": float(self.eps)}
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Create the optimiser of some parameters."""

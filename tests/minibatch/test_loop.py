@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ def request(network, head, solver, **options):
 
 def run(solver, **options):
     head, batches, objective = task()
+    batches = replace(batches, batch_size=solver.batch_size or batches.batch_size)
     return train(request(head, head, solver, **options), batches.epoch, objective)
 
 
@@ -65,6 +67,31 @@ def test_a_schedule_leaves_the_users_learning_rate_as_it_is():
     solver = Optimizer(torch.optim.SGD, lr=torch.tensor(0.4), epochs=4, schedule="inverse")
     rates = [run(solver).history["learning_rate"] for _ in range(2)]
     assert rates[0] == rates[1] == pytest.approx([0.4, 0.2, 0.4 / 3, 0.1])
+
+
+def test_a_schedule_returns_a_scheduler():
+    with pytest.raises(ParameterError, match="schedule=.* of SGD returned None.*torch.optim.lr_s"):
+        run(SGD(schedule=lambda optimizer: None))
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (
+            SGD(batch_size=np.int64(8), epochs=np.int32(2), patience=np.int64(1)),
+            SGD(batch_size=8, epochs=2, patience=1),
+        ),
+        (
+            Adam(Fraction(1, 8), betas=(Fraction(1, 2),) * 2, eps=Fraction(1, 4), epochs=2),
+            Adam(0.125, betas=(0.5, 0.5), eps=0.25, epochs=2),
+        ),
+    ],
+    ids=["whole", "adam"],
+)
+def test_numbers_of_any_type(given, plain):
+    trained, expected = run(given), run(plain)
+    assert trained.history["loss"] == expected.history["loss"]
+    assert type(given.epochs) is type(given.patience) is int
 
 
 @pytest.mark.parametrize("patience", [2, None])

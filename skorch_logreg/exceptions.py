@@ -31,7 +31,7 @@ class CheckpointError(ValueError):
 
 
 class DivergenceError(ValueError):
-    """The loss of a training loop became infinite or nan because its steps are too large."""
+    """The loss or weights of a training loop became infinite or nan: its steps are too large."""
 
 
 class ConstantLabelWarning(UserWarning):

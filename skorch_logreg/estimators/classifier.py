@@ -295,7 +295,7 @@ class TorchLogisticClassifier(
             If `penalty`, `penalty_factor`, `bounds`, `threshold`, `class_weight`, `device` or
             `solver` does not suit the data.
         DivergenceError
-            If the loss of training on mini-batches is not finite.
+            If the loss or the weights of training on mini-batches are not finite.
 
         Warns
         -----

@@ -25,7 +25,7 @@ def train(
     """Train a network on the batches of every epoch, in an order that depends only on its number.
 
     A checkpoint is resumed from and written to; the caller removes its file. A DivergenceError is
-    raised if the loss is not finite.
+    raised if the loss or a weight is not finite.
     """
     network, solver = request.network, request.solver
     writer = CheckpointWriter(None, {}) if checkpoint_writer is None else checkpoint_writer
@@ -49,13 +49,8 @@ def train(
                 raise
             is_resumed = False
             seconds, total = time.perf_counter() - start_time, sum(loss.tolist())
+            _require_finite(request, run, total)
             run.record_epoch(total, learning_rate, seconds, _held_out_score(request))
-            if not math.isfinite(total):
-                raise DivergenceError(
-                    f"{type(solver).__name__} diverged: the loss is {total} in epoch "
-                    f"{run.n_epochs}. Lower the learning rate, scale the columns of X (for "
-                    "example with StandardScaler), or set clip."
-                )
             if writer.due(run.n_epochs):
                 writer.write(run.n_epochs, run.checkpoint_state())
             if request.callback is not None and request.callback(run.n_epochs, loss):
@@ -68,6 +63,7 @@ def train(
     network.eval()
     if run.best is not None:
         network.load_state_dict(run.best)
+    _require_finite(request, run)  # an interrupted epoch was not checked
     trained = TrainingResult(run.n_epochs, status, run.history, run.state())
     if trained.is_complete and writer.is_outdated(run.n_epochs):
         # an interruption of the steps after training must not lose the last epochs
@@ -124,6 +120,19 @@ def _train_epoch(
         raise ValueError("The loader yielded no batch; it must yield its rows in every epoch.")
     run.step_scheduler(losses)
     return torch.stack(losses).to(torch.float64).mean(dim=0)
+
+
+def _require_finite(request: TrainingRequest, run: TrainingState, loss: float = 0.0) -> None:
+    """Raise a DivergenceError if the loss of the present epoch or a weight is not finite."""
+    cause = f"the loss is {loss}"
+    if math.isfinite(loss):
+        if all(bool(weight.isfinite().all()) for weight in request.network.parameters()):
+            return
+        cause = "weights are not finite"
+    raise DivergenceError(
+        f"{type(request.solver).__name__} diverged: {cause} in epoch {run.n_epochs + 1}. Lower the "
+        "learning rate, scale the columns of X (for example with StandardScaler), or set clip."
+    )
 
 
 def _held_out_score(request: TrainingRequest) -> float | None:

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import clone
 
 from skorch_logreg import TorchLogisticClassifier
+from skorch_logreg.exceptions import DivergenceError
 from skorch_logreg.solvers import LBFGS, SGD, Adam, AdamW, Optimizer
 from tests.estimators.data import assert_same_state, binary, multi, state
 
@@ -266,6 +267,17 @@ def test_13_a_state_travels_through_a_file(tmp_path):
     joblib.dump(model, tmp_path / "model")
     other = joblib.load(tmp_path / "model")
     assert_same_model(other.partial_fit(X, y), model.partial_fit(X, y))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_weights_that_overflow_leave_the_model_as_it_was(method):
+    X, y = binary()
+    model = TorchLogisticClassifier().partial_fit(X, y, classes=[0, 1])
+    before = state(model)
+    model.set_params(solver=SGD(1e38, epochs=1))
+    with pytest.raises(DivergenceError, match="weights are not finite"):
+        getattr(model, method)((100 * X).astype(np.float32), y)
+    assert_same_state(state(model), before)
 
 
 @pytest.mark.parametrize(

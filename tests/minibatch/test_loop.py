@@ -129,6 +129,25 @@ def test_divergence_is_an_error_with_a_way_out():
         train(request(head, head, SGD(1.0, epochs=200)), batches.epoch, objective)
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_weights_that_overflow_in_the_last_step_are_an_error(interrupted):
+    head, batches, objective = task(scale=100)
+    head = head.float()
+    batches = replace(batches, X=batches.X.float(), targets=batches.targets.float())
+
+    def epoch(number):
+        yield from replace(batches, batch_size=None).epoch(number)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def held_out_score():
+        raise AssertionError("the weights are not finite")
+
+    solver = SGD(1e38, epochs=1, on_interrupt="keep")
+    with pytest.raises(DivergenceError, match="SGD diverged: weights are not finite in epoch 1"):
+        train(request(head, head, solver, held_out_score=held_out_score), epoch, objective)
+
+
 def test_clipping_bounds_the_step():
     head, batches, objective = task()
     train(request(head, head, SGD(1.0, epochs=1, clip=0.01)), batches.epoch, objective)

@@ -233,7 +233,7 @@ class MultiLabel(
         ParameterError
             If a parameter does not match the data.
         DivergenceError
-            If the loss of mini-batch training is not finite.
+            If the loss or the weights of mini-batch training are not finite.
 
         Warns
         -----

@@ -235,7 +235,7 @@ class NeuralLogisticClassifier(
             If `module`, `solver`, `threshold`, `class_weight` or `device` does not suit the data
             or the other parameters.
         DivergenceError
-            If the loss of training is not finite.
+            If the loss or the weights of training are not finite.
 
         Warns
         -----

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skorch_logreg.data import InMemory, from_arrays
 from skorch_logreg.estimators.neural import networks
-from skorch_logreg.exceptions import DivergenceError, ParameterError
+from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.fitting import Params, Progress, epoch_callback
 from skorch_logreg.inputs.datasets import Stream
 from skorch_logreg.inputs.options import Options
@@ -126,16 +126,8 @@ class NetworkFit:
             **options,
         )
         if isinstance(rows, Stream):
-            trained = rows.train(request)
-        else:
-            trained = train_in_memory(request, rows, total_weight)
-        if not all(bool(p.isfinite().all()) for p in self.network.parameters()):
-            raise DivergenceError(
-                f"{type(self.solver).__name__} diverged in epoch {trained.n_epochs}: weights are "
-                "no longer finite. Lower the learning rate, scale the columns of X (for example "
-                "with StandardScaler), or set clip."
-            )
-        return trained
+            return rows.train(request)
+        return train_in_memory(request, rows, total_weight)
 
     def finished(self) -> nn.Sequential:
         """Return the network in evaluation mode, without gradients."""

@@ -104,10 +104,10 @@ class MiniBatch(Resumable):
             power = 1.0 if self.schedule == "inverse" else 0.5
             return LambdaLR(optimizer, lambda epoch: (1 + epoch) ** -power)
         scheduler = self.schedule(optimizer)
-        if not isinstance(scheduler, LRScheduler):
+        if not (hasattr(scheduler, "step") and hasattr(scheduler, "state_dict")):
             raise ParameterError(
                 f"schedule={self.schedule!r} of {type(self).__name__} returned {scheduler!r}; it "
-                "must return a scheduler of torch.optim.lr_scheduler."
+                "must return a scheduler, as those of torch.optim.lr_scheduler."
             )
         return scheduler
 

@@ -276,14 +276,11 @@ def test_soft_labels_and_warm_start():
     assert model.fit(blocks, y).n_iter_[0] <= 1
 
 
-@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
-@pytest.mark.parametrize("change", CHANGES)
-def test_blocks_that_are_other_rows_when_computed_again_are_refused(change, options):
-    """Random draws without a seed, say; persisted blocks are computed once."""
-    X, y = rows()
+def changing_blocks(X, change):
+    """Blocks that are other rows when they are computed again."""
     edges = (0, 900), (900, 2000)
     source = Passes(*(X[a:b] for a, b in edges), change=CHANGES[change])
-    blocks = da.concatenate(
+    return da.concatenate(
         [
             da.from_delayed(
                 dask.delayed(lambda i: source.chunk(i), pure=False)(i), (b - a, 8), meta=X[:0]
@@ -291,11 +288,24 @@ def test_blocks_that_are_other_rows_when_computed_again_are_refused(change, opti
             for i, (a, b) in enumerate(edges)
         ]
     )
+
+
+@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_blocks_that_are_other_rows_when_computed_again_are_refused(change, options):
+    """Random draws without a seed, say."""
+    X, y = rows()
     model = TorchLogisticClassifier(tol=1e-9, **OPTIONS[options])
     with pytest.raises(ValueError, match="has other numbers than when it was first read"):
-        model.fit(blocks, y)
+        model.fit(changing_blocks(X, change), y)
     assert not hasattr(model, "coef_")
-    kept = blocks.persist()
+
+
+@pytest.mark.parametrize("options", ["ridge", "lasso", "newton-cg"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_persisted_blocks_are_computed_once(change, options):
+    X, y = rows()
+    kept = changing_blocks(X, change).persist()
     close(fit(kept, y, OPTIONS[options]), fit(kept.compute(), y, OPTIONS[options]), X, 1e-8)
 
 

@@ -311,8 +311,8 @@ def digest(*arrays: Tensor) -> str:
 def stable_repr(thing: object, within: tuple[int, ...] = ()) -> str:
     """Return the repr of an object without memory addresses, for a fingerprint.
 
-    If it has one, a digest follows of what tells functions apart. ``within`` has the ids of the
-    objects that hold this one.
+    If the repr has an address, a digest of what distinguishes functions is added. ``within`` has
+    the ids of the objects that hold this one.
     """
     if isinstance(thing, frozenset):  # in an order that does not depend on the process
         return str(sorted(map(stable_repr, thing)))

@@ -145,17 +145,15 @@ class Outcomes:
         )
         return replace(fit, names=self.names), kept
 
-    def counted(self, part: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return classes (n_samples, m) and sample weights (n_samples, m) or (n_samples, 1)."""
-        targets, known = self.labels.columns(part, _CPU)
-        weight = self.weight[:, None]
-        return targets, weight if known is None else weight * known
+    def columns(self, part: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the classes, sample weights, and these times class weights, of some outcomes.
 
-    def columns(self, part: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return what `counted` does, with class weights."""
-        targets, weight = self.counted(part)
+        Classes have the shape (n_samples, m), and weights (n_samples, m) or (n_samples, 1).
+        """
+        targets, known = self.labels.columns(part, _CPU)
+        weight = count = self.weight[:, None] if known is None else self.weight[:, None] * known
         if self.has_class_weight:
-            weight = weight.expand(targets.shape)
+            weight = count.expand(targets.shape)
             each = [
                 with_class_weight(
                     self.model.label_estimator(int(outcome)).class_weight or {},
@@ -165,7 +163,7 @@ class Outcomes:
                 for place, outcome in enumerate(part)
             ]
             weight = torch.stack(each, dim=1)
-        return targets, weight
+        return targets, count, weight
 
     def batches(self) -> Iterator[np.ndarray]:
         """Iterate over the indices of as many outcomes as memory allows at once."""
@@ -178,16 +176,13 @@ class Outcomes:
         n_outcomes, side = self.params.shape
         n_params = side if self.fit_intercept else side - 1
         parts = [self._sums(part) for part in self.batches()]
-        counts = [
-            self.counted(part)[1].sum(dim=0).expand(len(part)).numpy() for part in self.batches()
-        ]
-        loss, information, totals = (np.concatenate(each) for each in zip(*parts, strict=True))
+        loss, information, totals, n_samples = map(np.concatenate, zip(*parts, strict=True))
         bread = self._inverse_hessians(information)
         is_penalised = self.ridge.any(axis=1)
         df = np.where(is_penalised, np.einsum("mij,mji->m", bread, information), n_params)
         spread = bread if covariance == "posterior" else bread @ information @ bread
         moved = self.rows.to_original_units[:n_params]
-        spread, n_samples = moved @ spread @ moved.T, np.concatenate(counts)
+        spread = moved @ spread @ moved.T
         params = torch.from_numpy(self.params[:, None])
         constant = is_saturated(Params(params[..., :-1], params[..., -1])).numpy()
         spread[constant] = np.nan
@@ -235,8 +230,8 @@ class Outcomes:
         return found
 
     def _sums(self, part: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Sum the losses, information and class weights of some outcomes."""
-        targets, weight = self.columns(part)
+        """Sum the losses, information, weights of classes, and sample weights of some outcomes."""
+        targets, count, weight = self.columns(part)
         loss, units, params = Binomial(), self.rows.units, torch.from_numpy(self.params[part, None])
         params = units.to_solver(Params(params[..., :-1], params[..., -1]))[:, 0]
 
@@ -260,7 +255,8 @@ class Outcomes:
         value, gram, balance, total = sum_blocks(add_terms, sums, pieces)
         information = finished_grams(gram, 1, is_softmax=False)[:, 0, :, 0]
         totals = torch.stack([total + balance, total - balance], dim=1).clamp_(min=0) / 2
-        return value.numpy(), information.numpy(), totals.numpy()
+        n_samples = count.sum(dim=0).expand(len(part))
+        return value.numpy(), information.numpy(), totals.numpy(), n_samples.numpy()
 
     def _message(self, outcome: int, is_constant: bool) -> str | None:
         """Describe why an outcome has no valid standard errors; None if it has."""

@@ -191,7 +191,8 @@ class InMemory(Data):
 
         Products and functions of logits take less than half the time in float32. That pays for
         the conversion if rows have several logits, or dense rows are float32 already.
-        Kernels compute in float64 at the speed at which they read.
+        Kernels of sparse rows, and of one logit, compute in float64 at the speed at which they
+        read.
         """
         n_logits = self.n_logits
         if (n_logits == 1 or self.is_sparse) and passes.is_supported(self.X):

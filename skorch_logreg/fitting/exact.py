@@ -244,7 +244,7 @@ def _solution(
 
     converged = torch.tensor([how is Status.CONVERGED for how in outcome.status])
     spoiled = converged.to(gap.device) & gap.isnan() & (increase > allowed)
-    if not request.bound:  # models that would have a gap do not lack it
+    if not request.bound:  # a coercive objective has a gap, which was not asked for
         spoiled &= ~objective.penalty.coercive(objective.reg_strength)
 
     def ended(how: Status, is_spoiled: bool) -> Status:

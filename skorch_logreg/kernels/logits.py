@@ -43,8 +43,11 @@ def _call(
 ) -> bool:
     """Run a kernel, and return True, if there is one for the arguments."""
     dtype = _dtype(loss, logits)
-    ending = "_single" if dtype == torch.float32 else ""
-    function, shape = compiled(f"{loss}_{name}{ending}"), _shape(loss, logits, other)
+    is_single = dtype == torch.float32
+    if is_single and any(row.dtype != dtype for row in rows):
+        return False  # torch computes such losses in float64
+    function = compiled(f"{loss}_{name}_single" if is_single else f"{loss}_{name}")
+    shape = _shape(loss, logits, other)
     if function is None or shape is None:
         return False
     rows = tuple(row.to(dtype) if row.is_floating_point() else row for row in rows)

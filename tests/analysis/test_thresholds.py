@@ -408,6 +408,7 @@ def test_one_column_of_two_classes_has_one_threshold():
     assert tuned.threshold == pytest.approx(plain.threshold, rel=1e-3)
 
 
+# scikit-learn warns of a column where fit reads it
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 @pytest.mark.parametrize("wrap", [lambda model: model, make_pipeline])
 @pytest.mark.parametrize("make", [np.asarray, lambda y: np.array(["no", "yes"])[y]])

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data.threads import map_blocks, thread_count
-from skorch_logreg.kernels import passes
+from skorch_logreg.kernels import passes, products
 
 
 class CompiledPasses:
-    """Passes of one model with logistic loss; every method returns None without a kernel.
+    """Passes by compiled kernels; every method returns None without one.
 
     Attributes
     ----------
@@ -19,37 +19,50 @@ class CompiledPasses:
         Rows that kernels may read as they are. None if columns have to be centred before.
     _units : tuple of two Tensors of shape (n_features,), or None
         Center and scale of the columns of the design matrix; None if the rows have its units.
+    _several : tuple of Tensors of shape (rows, n_features) and (n_features,), or None
+        Rows that kernels of several logits read, and the center that they subtract from them, or
+        None in its place. None if products are float32.
     """
 
     targets: Tensor
     weight: Tensor
     _stored: Any
     _units: tuple[Tensor, Tensor] | None
+    _several: tuple[Tensor, Tensor | None] | None = None
 
-    def logistic_terms(
-        self, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
+    def loss_terms(
+        self, loss: str, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
     ) -> tuple[Tensor, ...] | None:
-        if self._stored is None or params.shape[:2].numel() != 1:
-            return None
         slope, shift = self._raw(params)
-        terms = passes.logistic_loss(
-            self._stored,
-            self.targets,
-            self.weight,
-            slope,
-            shift,
-            logits=logits,
-            before=before,
-            second=second,
-        )
+        terms: tuple[Tensor, ...] | None = None
+        if shift.numel() == 1:
+            if loss == "logistic" and self._stored is not None:
+                terms = passes.logistic_loss(
+                    *(self._stored, self.targets, self.weight, slope.view(-1), shift.item()),
+                    logits=logits,
+                    before=before,
+                    second=second,
+                )
+        elif self._several is not None and not second:
+            terms = products.loss_terms(
+                *(loss, *self._several),
+                targets=self.targets,
+                weight=self.weight,
+                affine=(slope, shift),
+                logits=logits,
+                before=before,
+            )
         return terms and (terms[0], *map(self._standardised, terms[1:]))
 
-    def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
-        if self._stored is None or params.shape[:2].numel() != 1:
-            return None
-        product = passes.logistic_hessian_product(
-            self._stored, curvature, self.weight, *self._raw(params)
-        )
+    def hessian_product(self, loss: str, params: Tensor, curvature: Tensor) -> Tensor | None:
+        slope, shift = self._raw(params)
+        product, weight = None, self.weight
+        if loss == "multinomial" and self._several is not None:
+            affine = slope, shift
+            product = products.softmax_hessian_product(*self._several, curvature, weight, affine)
+        elif shift.numel() == 1 and self._stored is not None:
+            one = slope.view(-1), shift.item()
+            product = passes.logistic_hessian_product(self._stored, curvature, weight, *one)
         return None if product is None else self._standardised(product)
 
     def newton_step(
@@ -89,18 +102,18 @@ class CompiledPasses:
         bounds = [*first[:: -(-len(first) // thread_count())], n_models]
         return [slice(*ends) for ends in pairwise(bounds)]
 
-    def _raw(self, params: Tensor) -> tuple[Tensor, float]:
-        """Return the slope and the constant of params (1, 1, p + 1) in the units of the rows."""
-        flat = params.reshape(-1)
+    def _raw(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Return slopes (m, K, p) and constants (m, K) of params in the units of the rows."""
+        slope, shift = params[..., :-1], params[..., -1]
         if self._units is None:
-            return flat[:-1], flat[-1].item()
+            return slope, shift
         center, scale = self._units
-        slope = flat[:-1] / scale
-        return slope, (flat[-1] - slope @ center).item()
+        slope = slope / scale
+        return slope, shift - slope @ center
 
     def _standardised(self, sums: Tensor) -> Tensor:
-        """Convert sums (p + 1,) over the rows to sums (1, 1, p + 1) over the design matrix."""
+        """Convert sums (..., p + 1) over the rows to sums over the design matrix, in place."""
         if self._units is not None:
             center, scale = self._units
-            sums[:-1].addcmul_(center, sums[-1], value=-1).div_(scale)
-        return sums.view(1, 1, -1)
+            sums[..., :-1].addcmul_(center, sums[..., -1:], value=-1).div_(scale)
+        return sums if sums.ndim == 3 else sums.view(1, 1, -1)

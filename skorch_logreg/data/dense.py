@@ -34,7 +34,7 @@ from skorch_logreg.data.tensors import (
     pieces,
 )
 from skorch_logreg.data.threads import thread_count
-from skorch_logreg.kernels import passes
+from skorch_logreg.kernels import passes, products
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
 BLOCK_BYTES = BLOCK_ELEMENTS * torch.float64.itemsize
@@ -79,9 +79,10 @@ class DenseRows(InMemory):
         width = max(self.n_features, 1)
         share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
         most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, 1))
-        # kernels read rows of one logit as they are, unless they have to be centred
-        read_as_stored = self.n_logits == 1 and not self.centres and passes.is_supported(self.X)
-        if self.needs_workspace and not read_as_stored:
+        # kernels read rows as they are, unless those of one logit have to be centred
+        is_read = self.n_logits > 1 or not self.centres
+        is_read &= self.products is torch.float64 and passes.is_supported(self.X)
+        if self.needs_workspace and not is_read:
             most = min(most, self._piece_rows)
         return min(share, most)
 
@@ -184,7 +185,9 @@ class DenseBlock(CompiledPasses, FormedRows):
         self._center, self._scale = all_rows.center, all_rows.scale
         self._workspace, self._is_centred = workspace, workspace is not None and all_rows.centres
         self._stored = None if self._is_centred else self._X
-        self._units = self._center, self._scale
+        self._units = self._remaining_center, self._scale
+        if all_rows.products is torch.float64:
+            self._several = self._X, self._center if self._is_centred else None
 
     @cached_property
     def _values(self) -> Tensor:
@@ -218,11 +221,12 @@ class DenseBlock(CompiledPasses, FormedRows):
         return torch.zeros_like(self._center) if self._is_centred else self._center
 
     def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        slope = params[..., :-1] / self._scale
-        shift = params[..., -1] - slope @ self._remaining_center
+        slope, shift = self._raw(params)
         if out is None:
             dtype = self._X.dtype if self._workspace is None else self._workspace.dtype
             out = slope.new_empty(len(self._X), *shift.shape, dtype=dtype)
+        if self._several is not None and products.product(*self._several, (slope, shift), out):
+            return out
         logits = out.view(len(out), -1)
         flat, constant = slope.flatten(0, 1).to(out.dtype), shift.flatten().to(out.dtype)
         for rows, values in self._pieces():
@@ -230,11 +234,16 @@ class DenseBlock(CompiledPasses, FormedRows):
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        flat = residual.reshape(len(residual), -1)
-        products = (flat[rows].T @ values for rows, values in self._pieces())
-        raw = reduce(torch.Tensor.add_, products).view(*residual.shape[1:], -1)
-        total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
-        return torch.cat([(raw - self._remaining_center * total) / self._scale, total], dim=-1)
+        found = None
+        if self._several is not None:
+            found = products.transposed_product(*self._several, residual)
+        if found is None:
+            flat = residual.reshape(len(residual), -1)
+            parts = (flat[rows].T @ values for rows, values in self._pieces())
+            raw = reduce(torch.Tensor.add_, parts).view(*residual.shape[1:], -1)
+            total = residual.sum(dim=0, dtype=self._scale.dtype)[..., None]
+            found = torch.cat([raw.to(total.dtype), total], dim=-1)
+        return self._standardised(found)
 
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
@@ -291,7 +300,7 @@ class SmallBlock(DenseBlock):
     def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
         X = self._X = design[:, :-1]
         center = targets.new_zeros(X.shape[1], dtype=torch.float64)
-        self._values, self._stored, self._units = X, X, None
+        self._values, self._stored, self._units, self._several = X, X, None, (X, None)
         self._design, self.targets, self.weight = design, targets, weight
         self._center = self._remaining_center = center
         self._scale, self._workspace = 1.0 + center, None

@@ -34,14 +34,15 @@ class Block(Protocol):
     def rmatmul(self, residual: Tensor) -> Tensor:
         """Compute ``[Z 1]' residual`` (m, K, p + 1) of residual (rows, m, K)."""
 
-    def logistic_terms(
-        self, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
+    def loss_terms(
+        self, loss: str, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
     ) -> tuple[Tensor, ...] | None:
-        """Compute the logits and the logistic loss of one model in one read of the rows.
+        """Compute logits and the losses of models in one read of the rows.
 
-        Writes ``before + [Z 1] params`` into ``logits`` (rows, 1, 1). Returns the weighted loss
-        (1,), its gradient (1, 1, p + 1) and, with ``second``, ``[Z 1]' d`` (1, 1, p + 1) of its
-        second derivatives d in the logits. None without a kernel for these rows.
+        Writes ``before + [Z 1] params`` into ``logits`` (rows, m, K). Returns the weighted losses
+        (m,), their gradients (m, K, p + 1) and, with ``second``, ``[Z 1]' d`` (1, 1, p + 1) of the
+        second derivatives d in the logits of one model. None without a kernel of this loss,
+        "logistic" or "multinomial", for these rows.
         """
 
     def newton_step(
@@ -61,11 +62,11 @@ class Block(Protocol):
         None without a kernel for the loss and these rows.
         """
 
-    def logistic_hessian_product(self, params: Tensor, curvature: Tensor) -> Tensor | None:
-        """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of the rows.
+    def hessian_product(self, loss: str, params: Tensor, curvature: Tensor) -> Tensor | None:
+        """Multiply params with the Hessian of a loss in one read of the rows.
 
-        D is the diagonal matrix of curvature (rows, 1, 1) times weight. None without a kernel for
-        these rows.
+        curvature (rows, m, K) are its second derivatives in one logit, or probabilities of classes.
+        None without a kernel of the loss for these rows.
         """
 
     def gram(

@@ -182,6 +182,8 @@ NUMPY = ArrayNamespace()
 def copy_numbers(value: Any, name: str, what: str = "numbers") -> Tensor:
     """Copy the numbers of a parameter to the CPU in float64."""
     try:
+        if np.iscomplexobj(value):
+            raise ValueError("complex data not supported")
         plain = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
         numbers = to_tensor(value if plain else np.asarray(value, dtype=np.float64))
         return numbers.to("cpu", torch.float64, copy=True)

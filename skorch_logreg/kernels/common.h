@@ -38,6 +38,18 @@
 #define PREFETCH(address) (void)(address)
 #endif
 
+/* Whether the processor has 32 vector registers of 64 bytes. */
+INNER int has_wide_registers(void)
+{
+#if defined(HAS_CLONES)
+    return __builtin_cpu_supports("avx512f");
+#elif defined(__AVX512F__) || defined(SKORCH_LOGREG_WIDE_BLOCKS)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 #define PANEL 16 /* columns of a panel of a Gram matrix */
 #define MAX_TILE 256 /* rows whose logits and residuals are held at a time, at most */
 

@@ -4,16 +4,6 @@
 #define TILE_ENTRIES (1 << 15) /* of X, which stay in a core's second cache for the second product */
 #define MIN_COLUMN_TILE 64     /* consecutive entries of a column, at least */
 
-INNER double entry(const void *x, int64_t i, int is_float)
-{
-    return is_float ? (double)((const float *)x)[i] : ((const double *)x)[i];
-}
-
-INNER const void *moved(const void *x, int64_t i, int is_float)
-{
-    return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
-}
-
 #define SHORT_ROW 512 /* entries of rows, about a page, up to which the processor fetches too few ahead */
 
 /* Add to out[i] the inner products of `count` vectors with v (size,), four at a time. */

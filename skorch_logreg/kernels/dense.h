@@ -15,6 +15,17 @@ typedef struct {
     const double *center, *unit; /* Gram matrices are those of (X - center) * unit, if not NULL */
 } matrix_t;
 
+/* An entry of X, and the address of one. */
+INNER double entry(const void *x, int64_t i, int is_float)
+{
+    return is_float ? (double)((const float *)x)[i] : ((const double *)x)[i];
+}
+
+INNER const void *moved(const void *x, int64_t i, int is_float)
+{
+    return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
+}
+
 /* One read of X: logits, and the sums of the terms of every row. Every vector of sums has one more
    entry, for the intercept. */
 double dense_pass(const matrix_t *m, const rows_t *rows, const double *slope, double shift,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.kernels.library import compiled
+from skorch_logreg.kernels.passes import by_row
 
 
 def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] | None:
@@ -25,11 +26,6 @@ def _shape(loss: str | None, logits: Tensor, other: Tensor) -> tuple[int, ...] |
         return tuple(logits.shape[:2])
     most = compiled("multinomial_max_classes")
     return (is_single, *logits.shape) if most and logits.shape[2] <= most() else None
-
-
-def _by_row(array: Tensor) -> tuple[int, int, int]:
-    """Return the address and the strides of one number for each row, or row and model."""
-    return array.data_ptr(), array.stride(0), array.stride(1) if array.shape[1] > 1 else 0
 
 
 def _call(
@@ -51,7 +47,7 @@ def _call(
     if function is None or shape is None:
         return False
     rows = tuple(row.to(dtype) if row.is_floating_point() else row for row in rows)
-    arrays = (argument for row in rows for argument in _by_row(row))
+    arrays = (argument for row in rows for argument in by_row(row))
     function(logits.data_ptr(), *shape, *arrays, *(end.data_ptr() for end in ends))
     return True
 

@@ -148,7 +148,8 @@ INNER void exponentials(const classes_t *c, tile_t *t, int by_class)
 INNER void models(const classes_t *c, int is_single, int by_class, const void *logits,
     double *sums, void *residual)
 {
-    tile_t t = {0};
+    tile_t t;
+    t.first = t.count = t.row = t.model = 0;
     double scale[MAX_TILE];
     while (next_tile(c, &t)) {
         EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single))
@@ -166,7 +167,8 @@ INNER void models(const classes_t *c, int is_single, int by_class, const void *l
 INNER void along(const classes_t *c, int is_single, int by_class, const void *logits,
     const void *change, const double *steps, double *sums)
 {
-    tile_t t = {0};
+    tile_t t;
+    t.first = t.count = t.row = t.model = 0;
     double terms[MAX_CLASSES], own[MAX_TILE], shift[MAX_TILE], spread[MAX_TILE];
     int64_t n = c->n_classes, i, k;
     while (next_tile(c, &t)) {

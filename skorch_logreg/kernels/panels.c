@@ -8,18 +8,6 @@
 #define DOUBLE_BLOCK 4, 8
 #define FLOAT_BLOCK 4, 16
 
-/* Whether the processor has 32 vector registers of 64 bytes. */
-INNER int has_wide_registers(void)
-{
-#if defined(HAS_CLONES)
-    return __builtin_cpu_supports("avx512f");
-#elif defined(__AVX512F__) || defined(SKORCH_LOGREG_WIDE_BLOCKS)
-    return 1;
-#else
-    return 0;
-#endif
-}
-
 #define NUMBER double
 #define BLOCK DOUBLE_BLOCK
 #define OF_NUMBER(function) function##_double

@@ -48,11 +48,16 @@ def _matrix(X: Any) -> tuple[str, tuple[int, ...]] | None:
     return "dense", (X.data_ptr(), n_rows, n_columns, *strides, X.dtype == torch.float32)
 
 
-def _of_rows(X: Any, name: str) -> Callable[..., Any] | None:
+def of_rows(X: Any, name: str) -> Callable[..., Any] | None:
     """Return a kernel for rows, which takes all other arguments; None if there is none for them."""
     matrix = _matrix(X)
     kernel = None if matrix is None else compiled(f"{matrix[0]}_{name}")
     return None if matrix is None or kernel is None else partial(kernel, *matrix[1])
+
+
+def by_row(array: Tensor) -> tuple[int, int, int]:
+    """Return the address and the strides of one number for each row, or row and model."""
+    return array.data_ptr(), array.stride(0), array.stride(1) if array.shape[1] > 1 else 0
 
 
 def _address(array: Tensor, dtype: torch.dtype = torch.float64) -> int | None:
@@ -103,7 +108,7 @@ def logistic_loss(
     second : Tensor of shape (p + 1,)
         ``[X 1]' d`` of the weighted second derivatives d of the loss.
     """
-    kernel, factor = _of_rows(X, "loss"), _weight(weight)
+    kernel, factor = of_rows(X, "loss"), _weight(weight)
     sign, at = _address(targets), _address(logits)
     start = None if before is None else _address(before)
     if kernel is None or factor is None or sign is None or at is None:
@@ -124,7 +129,7 @@ def logistic_hessian_product(
 
     D are the second derivatives of the loss, curvature (rows, 1, 1), times weight (rows, 1).
     """
-    kernel, factor, own = _of_rows(X, "hessian_product"), _weight(weight), _address(curvature)
+    kernel, factor, own = of_rows(X, "hessian_product"), _weight(weight), _address(curvature)
     if kernel is None or factor is None or own is None:
         return None
     slope = slope.contiguous()
@@ -135,7 +140,7 @@ def logistic_hessian_product(
 
 def sparse_product(X: Any, dense: Tensor) -> Tensor:
     """Compute ``X @ dense`` (rows, k) of a csr_array and dense (p, k), in the type of X."""
-    kernel = _of_rows(X, "product")
+    kernel = of_rows(X, "product")
     if kernel is None:
         return _scipy_product(X, dense)
     dense = dense.to(torch.float64).contiguous()
@@ -149,7 +154,7 @@ def sparse_transposed_product(X: Any, dense: Tensor, power: int = 1) -> Tensor:
 
     The power is 0, 1 or 2, and that of an entry that is not stored is 0.
     """
-    kernel = _of_rows(X, "transposed_product")
+    kernel = of_rows(X, "transposed_product")
     if kernel is None:
         entries = X.data if power == 1 else X.data**power
         return _scipy_product(sp.csr_array((entries, X.indices, X.indptr), shape=X.shape).T, dense)
@@ -222,7 +227,7 @@ def newton_step(
     is_logistic, size = loss == "logistic", n_outputs * side
     if not has_newton_step(loss, n_outputs, side):
         return None
-    kernel = _of_rows(X, "newton" if is_logistic else "multinomial_newton")
+    kernel = of_rows(X, "newton" if is_logistic else "multinomial_newton")
     row_weight = _weight(weight)
     y = _address(targets, torch.float64 if is_logistic else torch.int64)
     if kernel is None or row_weight is None or y is None:
@@ -279,18 +284,15 @@ def newton_steps(
     n_steps : Tensor of shape (m,)
         Number of steps.
     """
-    kernel, side = _of_rows(X, "newton_steps"), params.shape[2]
+    kernel, side = of_rows(X, "newton_steps"), params.shape[2]
     if kernel is None or not targets.dtype == weight.dtype == torch.float64:
         return None
-    by_row = (
-        (rows.data_ptr(), rows.stride(0), rows.stride(1) * (rows.shape[1] > 1))
-        for rows in (targets, weight)
-    )
     padded, room = _panels(side)
     found, n_steps = params.clone(), params.new_empty(len(params), dtype=torch.int64)
     buffer = params.new_empty(4 * len(X) + room + 2 * padded + padded**2 + 5 * side)
     kernel(
-        *(number for rows in by_row for number in rows),
+        *by_row(targets),
+        *by_row(weight),
         *((None, None) if units is None else map(Tensor.data_ptr, units)),
         *(ridge.data_ptr(), shift, fit_intercept, goal, max_steps, len(params), padded),
         *map(Tensor.data_ptr, (found, n_steps, buffer)),
@@ -313,7 +315,7 @@ def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None
     if not isinstance(X, Tensor):
         every = torch.arange(X.shape[1], device="cpu") if columns is None else columns
         return _sparse_gram(X, weight, every, None)
-    kernel = _of_rows(X, "gram")
+    kernel = of_rows(X, "gram")
     if kernel is None or weight.dtype != torch.float64:
         return None
     side = (X.shape[1] if columns is None else len(columns)) + 1
@@ -335,7 +337,7 @@ def sparse_gram_rows(X: Any, weight: Tensor, columns: Tensor, first: int) -> Ten
 
 def _sparse_gram(X: Any, weight: Tensor, columns: Tensor, first: int | None) -> Tensor | None:
     """Compute `gram`, or `sparse_gram_rows` if there is a first row."""
-    kernel = _of_rows(X, "gram" if first is None else "gram_rows")
+    kernel = of_rows(X, "gram" if first is None else "gram_rows")
     if kernel is None or weight.dtype != torch.float64:
         return None
     side = len(columns) + 1

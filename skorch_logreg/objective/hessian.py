@@ -25,8 +25,8 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
 
     def product(vector: Tensor) -> Tensor:
         def kernel(block: Block, d: Tensor) -> tuple[Tensor, ...]:
-            if objective.loss.kernel == "logistic":
-                image = block.logistic_hessian_product(vector, d)
+            if objective.loss.kernel is not None:
+                image = block.hessian_product(objective.loss.kernel, vector, d)
                 if image is not None:
                     return (image,)
             change = block.matmul(vector)

@@ -318,8 +318,8 @@ class Objective:
         sums = self._last_terms if last else self._loss_terms
 
         def terms(block: Block, logits: Tensor, before: Tensor | None = None) -> tuple[Tensor, ...]:
-            if self.loss.kernel == "logistic":
-                found = block.logistic_terms(params, logits, before, last)
+            if self.loss.kernel is not None:
+                found = block.loss_terms(self.loss.kernel, params, logits, before, last)
                 if found is not None:
                     return found
             block.matmul(params, out=logits)

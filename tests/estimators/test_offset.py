@@ -150,6 +150,7 @@ BAD = {
     "shape": (np.zeros(5), r"offset has shape \(5,\), expected \(600,\)"),
     "nan": (np.r_[np.nan, np.zeros(599)], r"offset\[0\] is nan; it must be finite"),
     "text": (np.full(600, "a"), "offset must hold numbers"),
+    "complex": (np.full(600, 1 + 5j), "offset must hold numbers: complex data"),
 }
 
 

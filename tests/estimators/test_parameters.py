@@ -119,6 +119,7 @@ def test_a_solver_object_is_taken_as_it_is():
         ([1, 1, -1, 1], r"penalty_factor\[2\] is -1\.0; factors must be non-negative"),
         ([1, 1, 1, np.nan], r"penalty_factor\[3\] is nan"),
         (["a", "b", "c", "d"], "penalty_factor must hold numbers"),
+        (np.array([1, 1, 2, 1 + 1j]), "penalty_factor must hold numbers: complex data"),
     ],
 )
 def test_penalty_factor_that_does_not_fit(factor, text):

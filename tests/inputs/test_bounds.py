@@ -344,6 +344,7 @@ def test_labels():
         ((np.nan, 1), r"bounds of feature 0 are \(nan, 1\.0\): a bound is not NaN"),
         ((np.inf, None), "no finite number is in between"),
         (("a", 1), r"bounds\[0\] must hold numbers or None"),
+        ((np.zeros(4), np.full(4, 2j)), r"bounds\[1\] must hold numbers or None: complex data"),
         (([0, "b", 1, 2], None), r"bounds\[0\] must hold numbers or None"),
     ],
     ids=str,

@@ -82,8 +82,37 @@ def estimated_covariance(
     if kind in ROBUST:
         counts: Any = {"is_frequency": is_frequency, "n_samples": n_samples, "df": df}
         meat = robust_scores(fit, kind, bread, groups=groups, **counts)
-    spread = bread if kind == "posterior" else bread @ meat @ bread
+    spread = bread if kind == "posterior" else sandwich(fit, bread, meat)
     return spread, df, n_samples
+
+
+def sandwich(fit: FittedModel | OrderedModel, bread: np.ndarray, meat: np.ndarray) -> np.ndarray:
+    """Compute ``B M B``, with exact zeros for coefficients of constant columns."""
+    n_features, side = len(fit.ridge), len(fit.names)
+    n_outputs = len(bread) // side
+    blocks = fit.information.reshape(n_outputs, side, n_outputs, side)
+    each = np.arange(n_outputs)
+    is_constant = constant_columns(blocks[each, :, each], n_features).ravel()
+    spread = bread @ meat @ bread
+    spread[is_constant] = spread[:, is_constant] = 0.0
+    return spread
+
+
+def constant_columns(information: np.ndarray, n_features: int) -> np.ndarray:
+    """Return a mask (m, k) of coefficients about which the information (m, k, k) says nothing.
+
+    These are the columns that equal a constant times that of the intercept, the one with the index
+    ``n_features``, up to the rounding of sums: ``I e = 0`` for the change ``e`` of the coefficient
+    and of the intercept that leaves all logits as they are. With a ridge, ``B M B`` of such a
+    coefficient is zero for the information and for scores M.
+    """
+    own = np.diagonal(information, axis1=1, axis2=2)
+    pivot = own[:, n_features, None]
+    shared = information[:, :, n_features] ** 2
+    rest = own - np.divide(shared, pivot, where=pivot > 0, out=np.zeros_like(shared))
+    found: np.ndarray = rest <= SUM_RTOL * own
+    found[:, n_features:] = False
+    return found
 
 
 def robust_scores(

@@ -33,7 +33,9 @@ class Inference(OddsRatios):
         Names of the parameters; the intercept is the last one of its class. With three classes
         or more, ``"class: name"`` for the difference between that class and the first.
     coef, standard_error, z, p_value : ndarray of shape (n_params,)
-        Estimate, its standard error, their ratio and its two-sided p-value.
+        Estimate, its standard error, their ratio and its two-sided p-value. The error is zero for
+        a constant column under a penalty, except with ``"posterior"``, and the ratio and p-value
+        are nan; a line below the table names such columns.
     interval : ndarray of shape (n_params, 2)
         Lower and upper confidence limits.
     odds_ratio : ndarray of shape (n_params,)

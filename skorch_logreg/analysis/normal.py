@@ -7,6 +7,7 @@ from scipy import stats
 
 from skorch_logreg.analysis.table import Table
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.names import first_names
 
 
 def check_level(level: float) -> None:
@@ -37,6 +38,7 @@ class NormalEstimates(Table):
     level: float
     covariance: np.ndarray
     convergence_message: str | None
+    names: tuple[str, ...]
     _head: ClassVar = "coef"  # attribute and column of the estimates
 
     @property
@@ -51,8 +53,9 @@ class NormalEstimates(Table):
 
     @property
     def z(self) -> np.ndarray:
-        """Ratios of estimates to standard errors, of shape (n,)."""
-        return self.estimate / self.standard_error
+        """Ratios of estimates to standard errors, of shape (n,); nan where an error is zero."""
+        estimate, error = self.estimate, self.standard_error
+        return np.divide(estimate, error, where=error > 0, out=np.full(error.shape, np.nan))
 
     @property
     def p_value(self) -> np.ndarray:
@@ -70,5 +73,9 @@ class NormalEstimates(Table):
         return {self._head: self.estimate, **errors, "lower": lower, "upper": upper}
 
     def _notes(self) -> list[str]:
-        message = self.convergence_message
-        return [f"intervals of {percentage(self.level)}", *([] if message is None else [message])]
+        notes = [f"intervals of {percentage(self.level)}"]
+        has_none = np.atleast_2d(self.standard_error == 0).any(axis=0)
+        if has_none.any():
+            names = first_names(np.array(self.names, dtype=object)[has_none])
+            notes.append(f"no z and p for {names}: the variance is zero, as of a constant column")
+        return notes if self.convergence_message is None else [*notes, self.convergence_message]

@@ -28,6 +28,7 @@ class OutcomeInference(OutcomeRows, OddsRatios):
     adjusted_p : ndarray of shape (n_outcomes, n_params)
         P-values of each parameter, adjusted for the number of outcomes so that they control the
         false discovery rate (Benjamini and Hochberg, `scipy.stats.false_discovery_control`).
+        Outcomes in which the parameter has no p-value do not count, and have nan.
     covariance : ndarray of shape (n_outcomes, n_params, n_params)
         Covariance matrices of the estimates.
     convention, level, weight_type

@@ -14,6 +14,7 @@ from torch import Tensor
 from skorch_logreg.analysis.convergence_messages import convergence_message
 from skorch_logreg.analysis.covariance import (
     ROBUST,
+    constant_columns,
     estimated_covariance,
     inverse_hessian,
     inverse_matrices,
@@ -180,7 +181,11 @@ class Outcomes:
         bread = self._inverse_hessians(information)
         is_penalised = self.ridge.any(axis=1)
         df = np.where(is_penalised, np.einsum("mij,mji->m", bread, information), n_params)
-        spread = bread if covariance == "posterior" else bread @ information @ bread
+        spread = bread
+        if covariance != "posterior":
+            spread = bread @ information @ bread
+            is_constant = constant_columns(information, side - 1)
+            spread[is_constant] = spread.swapaxes(1, 2)[is_constant] = 0.0
         moved = self.rows.to_original_units[:n_params]
         spread = moved @ spread @ moved.T
         params = torch.from_numpy(self.params[:, None])

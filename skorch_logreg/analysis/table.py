@@ -93,10 +93,16 @@ class OutcomeRows(Table):
 
     @property
     def adjusted_p(self) -> np.ndarray:
-        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params)."""
-        found, is_known = np.full_like(self.p_value, np.nan), ~np.isnan(self.p_value).any(axis=1)
-        if is_known.any():
-            found[is_known] = stats.false_discovery_control(self.p_value[is_known], axis=0)
+        """P-values adjusted over the outcomes, of shape (n_outcomes, n_params).
+
+        A test without a p-value is left out, and the number of tests of its parameter is smaller.
+        """
+        p_value = self.p_value
+        found, is_known = np.full_like(p_value, np.nan), ~np.isnan(p_value)
+        for param, known in enumerate(is_known.T):
+            if known.any():
+                adjusted = stats.false_discovery_control(p_value[known, param])
+                found[known, param] = adjusted
         return found
 
     def _columns(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def wald_test(result: Any, hypotheses: str) -> WaldTest:
     ------
     ParameterError
         If the hypotheses cannot be read, name a coefficient that is unknown or has the name of
-        another, or follow from each other.
+        another, have no variance, or follow from each other.
 
     References
     ----------
@@ -120,7 +120,10 @@ def wald_test(result: Any, hypotheses: str) -> WaldTest:
     covariance = matrix @ result.covariance @ matrix.T
     scale = np.sqrt(np.diag(covariance))
     if not scale.all() or np.linalg.matrix_rank(covariance / np.outer(scale, scale)) < len(scale):
-        raise ParameterError(f"hypotheses={hypotheses!r}: some are empty or follow from others.")
+        raise ParameterError(
+            f"hypotheses={hypotheses!r}: some are empty or follow from others, or name "
+            "only columns that are constant."
+        )
     difference = matrix @ result.estimate + constant
     return WaldTest(
         names=tuple(f"{_text(left)} = {_text(right)}" for left, right in equations),

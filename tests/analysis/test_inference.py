@@ -14,6 +14,7 @@ from skorch_logreg import (
     BatchedGridSearchCV,
     MultiLabel,
     OffsetLogisticClassifier,
+    OrdinalLogisticClassifier,
     TorchLogisticClassifier,
     TorchLogisticClassifierCV,
     analysis_of_deviance,
@@ -145,6 +146,34 @@ def test_ridge_has_conventions(make):
     assert "inverse Hessian x Fisher information" in found.convention
     if make is TorchLogisticClassifier:
         assert "inverse Fisher information" in summary(FREE.fit(X, y), X, y).convention
+
+
+@pytest.mark.parametrize("covariance", ["model", "sandwich", "posterior"])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("model", [TorchLogisticClassifier(), OrdinalLogisticClassifier()])
+def test_a_constant_column_has_no_test_under_a_penalty(model, constant, covariance):
+    X, y = anes96()
+    y = np.minimum(y, 2)  # three classes
+    X = X.assign(same=constant)
+    found = summary(model.fit(X, y), X, y, covariance=covariance)
+    is_same = np.array([name.endswith("same") for name in found.names])
+    if covariance == "posterior":  # its variance is that of the prior
+        variance = 1.0 if model.__class__ is OrdinalLogisticClassifier else 2.0
+        close(found.standard_error[is_same] ** 2, variance)
+        close(found.p_value[is_same], 1.0)
+        assert "no z and p" not in str(found)
+        return
+    assert (found.standard_error[is_same] == 0).all()
+    np.testing.assert_array_equal(np.isnan(found.z), is_same)
+    np.testing.assert_array_equal(np.isnan(found.p_value), is_same)
+    assert "same: the variance is zero, as of a constant column" in str(found)
+    others = summary(model.fit(X.drop(columns="same"), y), X.drop(columns="same"), y)
+    if covariance == "model":
+        close(found.p_value[~is_same], others.p_value, 1e-4)
+        effects = marginal_effects(model.fit(X, y), X, y)
+        np.testing.assert_array_equal(
+            np.isnan(effects.z), [name.endswith("same") for name in effects.names]
+        )
 
 
 def test_a_pipeline_is_analysed_where_its_classifier_is():

@@ -163,6 +163,32 @@ def test_collinear_columns_say_so_for_every_outcome():
     assert "x0, x3 are constant or collinear" in found.messages["a"]
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("covariance", ["model", "sandwich"])
+def test_a_constant_column_has_no_test_and_leaves_the_others_theirs(covariance, fit_intercept):
+    X, Y = outcomes()
+    one = 1.0 * fit_intercept  # without an intercept only a column of zeros has no effect
+    rare = np.where(Y["b"].isna(), 1.0 + one, one)  # constant in the known rows of "b"
+    X = np.column_stack([X, np.full(len(Y), one), rare])
+    options = {"fit_intercept": fit_intercept, "tol": 1e-10}
+    found = summary(
+        MultiLabel(TorchLogisticClassifier(**options)).fit(X, Y), X, Y, covariance=covariance
+    )
+    is_test = np.ones((3, len(found.names)), dtype=bool)
+    is_test[:, 3] = is_test[1, 4] = False
+    assert (found.standard_error[~is_test] == 0).all()
+    for figure in (found.z, found.p_value, found.adjusted_p):
+        np.testing.assert_array_equal(np.isnan(figure), ~is_test)
+    for j in (0, 1, 2, 4):
+        known = is_test[:, j]
+        expected = stats.false_discovery_control(found.p_value[known, j])
+        np.testing.assert_allclose(found.adjusted_p[known, j], expected)
+    assert found.messages == {}
+    assert "no z and p for x3, x4: the variance is zero, as of a constant column" in str(found)
+    single = TorchLogisticClassifier(**options)
+    assert_like_single_fits(found, X, Y, dict.fromkeys(NAMES, single), {"covariance": covariance})
+
+
 def test_refusals():
     X, Y = outcomes()
     model = MultiLabel(FREE).fit(X, Y)

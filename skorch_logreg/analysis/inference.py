@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
@@ -126,7 +127,7 @@ def summary(
     The cost is one pass over X and ``O(n p^2 + p^3)`` operations. Sparse rows are converted to
     dense in blocks of a few megabytes. For a MultiLabel, "model" and "posterior" take one pass for
     as many outcomes as its `memory_budget` allows, and the others a pass for each; the result holds
-    ``n_outcomes (p + 1)^2`` numbers.
+    ``2 n_outcomes (p + 1)^2`` numbers.
 
     References
     ----------
@@ -165,12 +166,11 @@ def summary(
     is_frequency, is_weighted = weight_type == "frequency", sample_weight is not None
     if is_many:
         outcomes = Outcomes.from_estimator(estimator, X, y, sample_weight)
+        options["convention"] = _covariance_name(covariance, outcomes, weight_type, is_weighted)
         found = outcomes.inference(covariance, groups, is_frequency=is_frequency)
-        convention = _covariance_name(covariance, outcomes, weight_type, is_weighted)
-        many = OutcomeInference(**found, convention=convention, **options)
-        if many.convergence_message is not None:
-            warn_user(many.convergence_message, ConvergenceWarning)
-        return many
+        if found["convergence_message"] is not None:
+            warn_user(found["convergence_message"], ConvergenceWarning)
+        return OutcomeInference(**found, **options)
     fit: FittedModel | OrderedModel
     if ordered:
         fit = OrderedModel.from_estimator(estimator, X, y, sample_weight)
@@ -193,8 +193,17 @@ def summary(
         classes=fit.classes,
         is_ordered=ordered,
         has_class_weight=fit.has_class_weight,
+        information=_information(fit),
         **options,
     )
+
+
+def _information(fit: FittedModel | OrderedModel) -> np.ndarray | None:
+    """Return the information of features and intercepts; None for several outputs."""
+    if len(fit.information) > len(fit.names):
+        return None
+    size = len(fit.ridge) + fit.n_intercepts
+    return fit.information[:size, :size]
 
 
 def _covariance_name(covariance: str, fit: Any, weight_type: str, is_weighted: bool) -> str:

@@ -71,6 +71,10 @@ class Inference(OddsRatios):
         ones, and the last parameters, ``"lower|higher"``, are the thresholds between classes.
     has_class_weight : bool
         Whether the estimator gives classes weights, which the log-likelihoods include.
+    information : ndarray of shape (n_params, n_params) or None
+        Information ``I`` for features of mean zero and standard deviation one; for ordered classes
+        in the first threshold and the differences of successive ones. None with three classes or
+        more without an order.
     """
 
     names: tuple[str, ...]
@@ -89,6 +93,7 @@ class Inference(OddsRatios):
     classes: Any = ()
     is_ordered: bool = False
     has_class_weight: bool = False
+    information: np.ndarray | None = None
 
     @property
     def aic(self) -> float:

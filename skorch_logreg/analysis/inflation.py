@@ -8,6 +8,7 @@ import numpy as np
 from skorch_logreg.analysis.inference_table import Inference
 from skorch_logreg.analysis.table import Table, check_single_outcome
 from skorch_logreg.exceptions import ParameterError
+from skorch_logreg.objective import SUM_RTOL
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,7 +20,8 @@ class VarianceInflation(Table):
     names : tuple of str
         Names of the features.
     factor : ndarray of shape (n_features,)
-        Variance inflation factors, at least 1.
+        Variance inflation factors, at least 1; inf for a linear combination of other features, and
+        nan for a constant one.
     convergence_message : str or None
         Reason why the fit did not converge, as in `Inference`.
     """
@@ -38,9 +40,13 @@ class VarianceInflation(Table):
 def variance_inflation(result: Inference) -> VarianceInflation:
     """Compute by how much correlation of the features inflates the variances of coefficients.
 
-    The factor of a feature is the diagonal entry of the inverse of the correlation matrix of the
-    coefficients, ``1 / (1 - R^2)`` with the R^2 of the feature's regression on the others in which
-    rows have the weights of the fit. Values above 5 or 10 are called large.
+    The factor of a feature is ``1 / (1 - R^2)`` with the R^2 of the feature's regression on the
+    others in which rows have their weights in the information, for two classes ``s p (1 - p)``. It
+    is the diagonal entry of the inverse of the features' correlation matrix with these weights, and
+    without a penalty that of the coefficients' correlation matrix. It does not depend on the
+    `covariance` of the summary, and on a penalty only by the probabilities: with a penalty it
+    measures how collinear the features are, not by how much variances are larger. Values above 5
+    or 10 are called large.
 
     Parameters
     ----------
@@ -83,7 +89,25 @@ def variance_inflation(result: Inference) -> VarianceInflation:
             f"{len(result.classes)}."
         )
     n_features = len(result.names) - result.n_intercepts
-    covariance = result.covariance[:n_features, :n_features]
-    error = np.sqrt(np.diag(covariance))
-    factor = np.diag(np.linalg.inv(covariance / np.outer(error, error)))
+    factor = inflation_factors(np.asarray(result.information), n_features)
     return VarianceInflation(result.names[:n_features], factor, result.convergence_message)
+
+
+def inflation_factors(information: np.ndarray, n_features: int) -> np.ndarray:
+    """Compute the factors from the information of features, and of intercepts after them.
+
+    The information of the features given the intercepts is, up to their scales, the correlation
+    matrix. Its eigenvalues up to the rounding of sums are zero.
+    """
+    own, cross = information[:n_features, :n_features], information[:n_features, n_features:]
+    rest = own - cross @ np.linalg.solve(information[n_features:, n_features:], cross.T)
+    varies = np.diag(rest) > SUM_RTOL * np.diag(own)
+    rest = rest[np.ix_(varies, varies)]
+    deviation = np.sqrt(np.diag(rest))
+    values, vectors = np.linalg.eigh(rest / np.outer(deviation, deviation))
+    is_zero = values <= SUM_RTOL * values.max(initial=0.0)
+    is_collinear = (vectors[:, is_zero] ** 2).sum(axis=1) > SUM_RTOL  # in one of their combinations
+    finite = (vectors[:, ~is_zero] ** 2 / values[~is_zero]).sum(axis=1)
+    factor = np.full(n_features, np.nan)
+    factor[varies] = np.where(is_collinear, np.inf, finite)
+    return factor

@@ -31,6 +31,8 @@ class OutcomeInference(OutcomeRows, OddsRatios):
         Outcomes in which the parameter has no p-value do not count, and have nan.
     covariance : ndarray of shape (n_outcomes, n_params, n_params)
         Covariance matrices of the estimates.
+    information : ndarray of shape (n_outcomes, n_params, n_params)
+        Information as in `Inference`, with the same units for all outcomes.
     convention, level, weight_type
         As in `Inference`.
     log_likelihood, null_log_likelihood, n_samples, df_model : ndarray of shape (n_outcomes,)
@@ -59,6 +61,7 @@ class OutcomeInference(OutcomeRows, OddsRatios):
     messages: dict[Any, str]
     convergence_message: str | None = None
     weight_type: str = "frequency"
+    information: np.ndarray | None = None
 
     def __getitem__(self, outcome: Any) -> Inference:
         message = self.messages.get(outcome)

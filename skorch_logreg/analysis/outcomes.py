@@ -213,6 +213,7 @@ class Outcomes:
             "names": self.names[:n_params],
             "coef": self.params[:, :n_params],
             "covariance": spread,
+            "information": information[:, :n_params, :n_params],
             "log_likelihood": -loss,
             "null_log_likelihood": xlogy(totals, share).sum(axis=1),
             "n_samples": n_samples,

@@ -311,18 +311,54 @@ def test_prediction_intervals_refuse_other_rows():
         prediction_intervals(model, X.to_numpy(), y, X.to_numpy(), level=2)
 
 
-def test_variance_inflation():
-    X, y = spector()
-    model = FREE.fit(X, y)
-    found = variance_inflation(summary(model, X, y))
-    proba = model.predict_proba(X)[:, 1]
-    expected = []
+def inflation_by_regression(model, X, fit_intercept=True):
+    """1 / (1 - R^2) of the regression of each column on the others."""
+    weight, found = model.predict_proba(X).prod(axis=1), []
     for name in X:
-        others = with_constant(X.drop(columns=name))
-        fit = sm.WLS(X[name], others, weights=proba * (1 - proba)).fit()
-        expected.append(1 / (1 - fit.rsquared))
-    close(found.factor, expected)
+        others = X.drop(columns=name)
+        others = with_constant(others) if fit_intercept else others
+        found.append(1 / (1 - sm.WLS(X[name], others, weights=weight).fit().rsquared))
+    return found
+
+
+@pytest.mark.parametrize("covariance", ["model", "posterior", "sandwich"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("C", [np.inf, 0.1])
+def test_variance_inflation(C, fit_intercept, covariance):
+    X, y = spector()
+    X = X.assign(near=X["GPA"] + 0.1 * np.sin(np.arange(len(X))))
+    model = TorchLogisticClassifier(C=C, fit_intercept=fit_intercept, tol=1e-10).fit(X, y)
+    found = variance_inflation(summary(model, X, y, covariance=covariance))
+    close(found.factor, inflation_by_regression(model, X, fit_intercept))
     assert list(found.to_frame().index) == list(X)
+
+
+def test_variance_inflation_of_collinear_and_constant_columns_under_a_penalty():
+    X, y = spector()
+    X = X.assign(sum=X["GPA"] - 2 * X["TUCE"], same=0.1)
+    model = TorchLogisticClassifier().fit(X, y)
+    found = variance_inflation(summary(model, X, y)).to_frame()["factor"]
+    assert np.isinf(found[["GPA", "TUCE", "sum"]]).all()
+    assert np.isnan(found["same"])
+    weight = model.predict_proba(X).prod(axis=1)
+    fit = sm.WLS(X["PSI"], with_constant(X[["GPA", "TUCE"]]), weights=weight).fit()
+    assert found["PSI"] == pytest.approx(1 / (1 - fit.rsquared))
+
+
+def test_variance_inflation_of_ordered_classes_and_of_one_outcome():
+    X, y = anes96()
+    found = summary(OrdinalLogisticClassifier(C=np.inf, tol=1e-10).fit(X, y), X, y)
+    covariance = found.covariance[:5, :5]
+    error = np.sqrt(np.diag(covariance))
+    expected = np.diag(np.linalg.inv(covariance / np.outer(error, error)))
+    close(variance_inflation(found).factor, expected)
+    Y = np.column_stack([y > 1, y > 3])
+    each = MultiLabel(TorchLogisticClassifier(tol=1e-10)).fit(X, Y)
+    for k, factor in enumerate(variance_inflation(summary(each, X, Y)[k]).factor for k in range(2)):
+        close(factor, inflation_by_regression(each.label_estimator(k), X))
+
+
+def test_variance_inflation_is_for_one_output():
     X, y = anes96()
     with pytest.raises(ParameterError, match="the model has 7"):
         variance_inflation(summary(FREE.fit(X, y), X, y))

@@ -1,5 +1,6 @@
 """Covariance of parameters from the information and the scores of the rows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,16 +44,25 @@ def inverse_matrices(whole: np.ndarray) -> np.ndarray:
 
 
 def _singular_message(fit: FittedModel | OrderedModel, whole: np.ndarray) -> str:
+    return (
+        f"The information is singular: {dependent_names(fit.names, whole)} are constant or "
+        "collinear, or separate the classes (see separation). Leave one out, or give a penalty."
+    )
+
+
+def dependent_names(names: Sequence[str], whole: np.ndarray) -> str:
+    """Name the columns of zeros, or else those of the linear combination nearest to zero.
+
+    ``whole`` (k, k) are the inner products of the columns, of one or several outputs.
+    """
     scale = np.sqrt(np.diag(whole))
     if (scale > 0).all():
         size = np.abs(linalg.eigh(whole / np.outer(scale, scale))[1][:, 0])
     else:
         size = scale == 0
-    size = size.reshape(-1, len(fit.names)).max(axis=0)
-    names = [name for name, part in zip(fit.names, size, strict=True) if part > 0.1 * size.max()]
-    return (
-        f"The information is singular: {first_names(names)} are constant or collinear, or "
-        "separate the classes (see separation). Leave one out, or give a penalty."
+    size = size.reshape(-1, len(names)).max(axis=0)
+    return first_names(
+        name for name, part in zip(names, size, strict=True) if part > 0.1 * size.max()
     )
 
 

@@ -9,8 +9,8 @@ import torch
 from scipy import linalg
 from torch import Tensor
 
+from skorch_logreg.analysis.covariance import dependent_names
 from skorch_logreg.losses import Binomial
-from skorch_logreg.names import first_names
 from skorch_logreg.objective import SUM_RTOL
 
 _LOSS = Binomial()
@@ -73,12 +73,12 @@ class Likelihood:
         norm = np.linalg.norm(columns, axis=0)
         diagonal = np.abs(np.diag(factor))
         diagonal = np.pad(diagonal, (0, len(norm) - len(diagonal)))  # more columns than rows
-        is_dependent = diagonal <= _COLLINEAR_RTOL * norm
-        dependent = [names[j] for j in np.flatnonzero(is_dependent).tolist()]
-        if dependent:
+        if (diagonal <= _COLLINEAR_RTOL * norm).any():
+            if fit_intercept:  # of centred columns, no combination needs the column of ones
+                columns[:, :-1] -= columns[:, :-1].mean(axis=0)
+            dependent = dependent_names(names[: len(norm)], columns.T @ columns)
             raise ValueError(
-                f"The columns of X are collinear or constant: {first_names(dependent)} are "
-                "linear combinations of others. Leave them out."
+                f"The columns of X are collinear or constant: {dependent}. Leave one out."
             )
         Z = linalg.solve_triangular(factor, columns.T, trans="T").T
         to_coef = linalg.solve_triangular(factor, matrix.T, trans="T").T

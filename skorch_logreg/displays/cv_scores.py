@@ -1,5 +1,7 @@
 """Plot of cross-validated scores by regularization strength."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
@@ -15,7 +17,7 @@ from skorch_logreg.displays.axes import (
 )
 from skorch_logreg.exceptions import ParameterError
 from skorch_logreg.names import index_of
-from skorch_logreg.pipelines import class_names, last_step
+from skorch_logreg.pipelines import class_names, final_step, last_step
 
 
 @dataclass(eq=False, repr=False)
@@ -195,10 +197,7 @@ def _search_scores(search: Any) -> dict[str, Any]:
         metric = search.refit
         if not isinstance(metric, str):
             raise ParameterError("the search has several metrics; one is drawn: name it by refit=.")
-    candidates = [
-        {name.rpartition("__")[2]: value for name, value in params.items()}
-        for params in results["params"]
-    ]
+    candidates = _shorten_parameters(results["params"], final_step(search.estimator)[0])
     if any(np.ndim(params.get("C", ())) > 0 for params in candidates):
         raise ParameterError(f"{type(search).__name__} has candidates without one C, the axis.")
     Cs = np.unique([params["C"] for params in candidates])
@@ -217,3 +216,16 @@ def _search_scores(search: Any) -> dict[str, Any]:
     name = _score_name(metric if metric != "score" else search.scoring)
     ratios = None if settings == [{}] else settings
     return {"Cs": Cs, "scores": scores, "l1_ratios": ratios, "score_name": name}
+
+
+def _shorten_parameters(candidates: Sequence[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
+    """Name parameters by their last part, where only one has it, and the classifier's C by "C".
+
+    ``prefix`` is that of the parameters of the last step.
+    """
+    names = dict.fromkeys(name for params in candidates for name in params)
+    last = {name: name.rpartition("__")[2] for name in names}
+    counts = Counter(last.values())
+    own = [name for name in names if last[name] == "C" and name.startswith(prefix)]
+    short = {name: end if counts[end] == 1 or own == [name] else name for name, end in last.items()}
+    return [{short[name]: value for name, value in params.items()} for params in candidates]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
@@ -116,6 +118,33 @@ def test_a_search_draws_the_best_settings_of_the_metric_of_refit():
     search = BatchedGridSearchCV(TorchLogisticClassifier(), {"threshold": [0.1, 0.2]}).fit(X, Y)
     with pytest.raises(ParameterError, match="BatchedGridSearchCV has candidates without one C"):
         CVScoresDisplay.from_estimator(search)
+
+
+@pytest.mark.parametrize("last", ["clf", "zclf"])  # before and after "select" in the alphabet
+def test_parameters_of_two_steps_with_the_same_name(last):
+    lasso = LogisticRegression(l1_ratio=1, solver="liblinear")
+    steps = [("select", SelectFromModel(lasso)), (last, TorchLogisticClassifier())]
+    grid = {
+        f"{last}__C": [1e-3, 1e-2, 0.1],
+        f"{last}__tol": [1e-4],
+        "select__estimator__C": [1.0, 0.1],
+    }
+    search = GridSearchCV(Pipeline(steps), grid, scoring="neg_log_loss", cv=3).fit(X, Y)
+    display = CVScoresDisplay.from_estimator(search)
+    drawn = {}
+    for line, setting in zip(display.lines_, display.l1_ratios, strict=True):
+        assert setting.pop("tol") == 1e-4
+        ((name, selected),) = setting.items()
+        assert name == "select__estimator__C"
+        drawn |= {(C, selected): score for C, score in zip(*line.get_data(), strict=True)}
+    expected = {
+        (params[f"{last}__C"], params[name]): score
+        for params, score in zip(
+            search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+        )
+    }
+    assert drawn == pytest.approx(expected)
+    assert display.best_[0] == search.best_params_[f"{last}__C"]
 
 
 def test_one_fold_has_no_error():

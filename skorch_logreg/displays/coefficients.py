@@ -172,11 +172,14 @@ class CoefficientDisplay:
         is_heat_map = len(coef) > _MAX_COLORS and intervals is None and len(shown) > 0
         width = max(6.4, 2.5 + 0.22 * len(coef)) if is_heat_map else 6.4  # inches
         height = 0.22 if is_heat_map else 0.16 + 0.1 * len(coef)  # of a row
+        has_own_figure = ax is None
         ax = prepare_axes(self, ax, (width, 1.2 + max(height * len(shown), 1)))
         self.features_, self.image_ = shown, None
         self.points_: list[Any] = []
         if is_heat_map:
             self._draw_heat_map(ax, coef[:, shown], odds_ratios, **kwargs)
+            if has_own_figure:
+                _make_room_for_classes(ax)
         else:
             limits = None if intervals is None else intervals[:, shown]
             self._draw_points(ax, coef[:, shown], limits, odds_ratios, **kwargs)
@@ -228,6 +231,13 @@ class CoefficientDisplay:
             bar.formatter = lambda value, _: f"{np.exp(value):.2g}"
         classes = self._class_labels(len(coef))
         ax.set_xticks(np.arange(len(coef)), classes, rotation=90 * (max(map(len, classes)) > 3))
+
+
+def _make_room_for_classes(ax: Any) -> None:
+    """Make the figure higher by the length of the class names, if they are upright."""
+    labels = [label for label in ax.get_xticklabels() if label.get_rotation()]
+    longest = max((label.get_window_extent().height for label in labels), default=0.0)  # pixels
+    ax.figure.set_figheight(ax.figure.get_figheight() + longest / ax.figure.dpi)
 
 
 def _are_intercepts(result: Any) -> np.ndarray:

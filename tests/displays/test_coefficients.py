@@ -144,6 +144,23 @@ def test_many_classes_are_a_heat_map(odds_ratios):
     assert ("1" in bar) == odds_ratios  # exp(0)
 
 
+def test_long_class_names_leave_room_for_the_heat_map():
+    coef = np.random.default_rng(0).standard_normal((7, 4))
+    heights = []
+    for long in (False, True):
+        classes = [f"{k} department of the town" if long else f"{k}" for k in range(7)]
+        display = CoefficientDisplay(coef, classes=classes).plot()
+        figure = display.figure_
+        figure.canvas.draw()  # a warning, which is an error here, if the axes have no room
+        heights.append(display.ax_.get_window_extent().height)
+        for label in display.ax_.get_xticklabels():
+            assert label.get_window_extent().y0 >= 0
+    assert heights[1] == pytest.approx(heights[0], rel=0.1)
+    _, ax = plt.subplots(figsize=(9, 7))
+    CoefficientDisplay(coef, classes=classes).plot(ax)
+    assert ax.figure.get_figheight() == 7
+
+
 @pytest.mark.parametrize("kind", ["sparse", "float32", "torch"])
 def test_every_kind_of_coef(kind):
     X, y = binary()

@@ -185,7 +185,7 @@ class CoefficientDisplay:
             self._draw_points(ax, coef[:, shown], limits, odds_ratios, **kwargs)
         ax.set_yticks(np.arange(len(shown)), shorten_labels(names[shown]))
         ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
-        if not len(shown):
+        if not size.any():
             ax.text(0.5, 0.5, "all coefficients are zero", transform=ax.transAxes, ha="center")
         return self
 

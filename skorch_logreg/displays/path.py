@@ -138,17 +138,19 @@ class CoefficientPathDisplay:
         self.features_, rest = largest[:n_labels], largest[n_labels:]
         self._draw_unlabelled(ax, x, coefs[:, rest])
         names = pipelines.feature_names(None, coefs.shape[1], self.feature_names)
+        style = {"marker": "o" if len(x) == 1 else None, **kwargs}
         self.lines_ = [
-            ax.plot(x, coefs[:, j], **{"label": str(names[j]), **kwargs})[0] for j in self.features_
+            ax.plot(x, coefs[:, j], **{"label": str(names[j]), **style})[0] for j in self.features_
         ]
         ax.axhline(0, color=foreground_color(ax), linewidth=0.8, zorder=0)
         set_log_axis(ax, "C" if against == "C" else "lambda = 1 / C")
-        if len(x) > 1:
-            ax.set_xlim(x[0], x[-1])
+        # of a single point, a decade on both sides
+        ends = (x[0], x[-1]) if len(x) > 1 else ax.xaxis.get_major_locator().nonsingular(*x, *x)
+        ax.set_xlim(*ends)
         ax.set_ylabel("norm of the coefficients over the classes" if is_norm else "coefficient")
         if len(self.features_):
             self._label_lines(ax, coefs[-1, self.features_])
-        else:
+        elif not len(active):
             ax.text(0.5, 0.6, "all coefficients are zero", transform=ax.transAxes, ha="center")
         return self
 
@@ -158,9 +160,11 @@ class CoefficientPathDisplay:
 
         lines = [np.column_stack([x, column]) for column in coefs.T]
         alpha = float(np.clip(50 / max(len(lines), 1), 0.05, 0.35))
-        self.others_ = LineCollection(
-            lines, colors=[foreground_color(ax)], alpha=alpha, linewidths=0.8, zorder=1
-        )
+        color = foreground_color(ax)
+        self.others_ = LineCollection(lines, colors=[color], alpha=alpha, linewidths=0.8, zorder=1)
+        if len(x) == 1:  # lines of one point are not drawn
+            points = {"linestyle": "", "marker": "o", "color": color, "alpha": alpha, "zorder": 1}
+            ax.plot(np.repeat(x, len(lines)), coefs[0], **points)
         ax.add_collection(self.others_)
         ax.autoscale_view()
 

@@ -186,6 +186,7 @@ def test_nothing_but_zeros_says_so():
     display = CoefficientDisplay(np.zeros(3)).plot()
     assert [text.get_text() for text in display.ax_.texts] == ["all coefficients are zero"]
     assert CoefficientDisplay(np.zeros((9, 3))).plot().ax_.texts
+    assert not CoefficientDisplay(np.ones(3)).plot(n_features=0).ax_.texts
 
 
 def test_labels_by_name():

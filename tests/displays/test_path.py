@@ -81,6 +81,34 @@ def test_an_empty_path_says_so():
     assert [text.get_text() for text in display.ax_.texts] == ["all coefficients are zero"]
 
 
+@pytest.mark.parametrize("n_labels", [0, 1, 8])
+def test_no_text_where_only_labels_are_not_wanted(path, n_labels):
+    display = CoefficientPathDisplay.from_path(path, n_labels=n_labels)
+    texts = [text.get_text() for text in display.ax_.texts]
+    assert texts == [f"x{j}" for j in display.features_]
+    assert len(texts) == min(n_labels, path.coefs.shape[1])
+
+
+@pytest.mark.parametrize("against", ["C", "lambda"])
+@pytest.mark.parametrize("coef", [[0.0, 0.0, 0.0], [1.0, 0.0, -2.0]])
+def test_a_path_of_one_C(coef, against):
+    display = CoefficientPathDisplay([1e-4], [coef]).plot(n_labels=1, against=against)
+    display.figure_.canvas.draw()
+    low, high = display.ax_.get_xlim()
+    x = 1e-4 if against == "C" else 1e4
+    assert low < x < high
+    if any(coef):
+        (line,) = display.lines_
+        np.testing.assert_array_equal(line.get_xydata(), [[x, -2.0]])
+        assert line.get_marker() == "o"
+        (other,) = display.others_.get_segments()
+        np.testing.assert_array_equal(other, [[x, 1.0]])
+        drawn = [tuple(point) for line in display.ax_.lines for point in line.get_xydata()]
+        assert (x, 1.0) in drawn  # as a marker
+    else:
+        assert [text.get_text() for text in display.ax_.texts] == ["all coefficients are zero"]
+
+
 def test_axes_in_axes_out(path):
     _, ax = plt.subplots()
     display = CoefficientPathDisplay.from_path(path, ax=ax, linewidth=3)

@@ -90,7 +90,7 @@ def loss_terms(
 
     Returns the weighted losses (m,) and the sums of the rows times weighted residuals.
     """
-    kind, dtype = _LOSSES[loss]
+    kind, dtype = _LOSSES.get(loss, (_PRODUCT, None))
     if targets.dtype != dtype:
         return None
     if before is not None:  # an offset may be the same for all logits

@@ -98,14 +98,18 @@ def estimated_covariance(
 
 def sandwich(fit: FittedModel | OrderedModel, bread: np.ndarray, meat: np.ndarray) -> np.ndarray:
     """Compute ``B M B``, with exact zeros for coefficients of constant columns."""
-    n_features, side = len(fit.ridge), len(fit.names)
-    n_outputs = len(bread) // side
-    blocks = fit.information.reshape(n_outputs, side, n_outputs, side)
-    each = np.arange(n_outputs)
-    is_constant = constant_columns(blocks[each, :, each], n_features).ravel()
     spread = bread @ meat @ bread
+    is_constant = without_information(fit)
     spread[is_constant] = spread[:, is_constant] = 0.0
     return spread
+
+
+def without_information(fit: FittedModel | OrderedModel) -> np.ndarray:
+    """Return a mask of all coefficients that are those of constant columns."""
+    side = len(fit.names)
+    blocks = fit.information.reshape(len(fit.information) // side, side, -1, side)
+    each = np.arange(len(blocks))
+    return constant_columns(blocks[each, :, each], len(fit.ridge)).ravel()
 
 
 def constant_columns(information: np.ndarray, n_features: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from skorch_logreg.analysis.class_effects import class_effects
 from skorch_logreg.analysis.convergence_messages import warn_not_converged
-from skorch_logreg.analysis.covariance import inverse_hessian, quadratic_forms, sandwich
+from skorch_logreg.analysis.covariance import inverse_hessian, quadratic_forms, without_information
 from skorch_logreg.analysis.fitted_model import FittedModel, names_by_class
 from skorch_logreg.analysis.normal import NormalEstimates, check_level
 from skorch_logreg.analysis.ordered_effects import ordered_effects
@@ -124,10 +124,11 @@ def marginal_effects(
         effects, jacobian = class_effects(fit, columns)
     first = 1 if len(fit.classes) == 2 else 0
     jacobian = jacobian[first:].reshape(-1, jacobian.shape[-1])
+    root = np.where(without_information(fit), 0.0, jacobian) @ inverse_hessian(fit)
     return MarginalEffects(
         names_by_class(names, fit.classes[first:], len(fit.classes)),
         effects[first:].ravel(),
-        jacobian @ sandwich(fit, inverse_hessian(fit), fit.information) @ jacobian.T,
+        root @ fit.information @ root.T,
         level,
         warn_not_converged(fit),
     )

@@ -83,7 +83,7 @@ def variance_inflation(result: Inference) -> VarianceInflation:
     x2       90.59
     """
     check_single_outcome(result=result)
-    if len(result.classes) > 2 and not result.is_ordered:
+    if result.information is None:
         raise ParameterError(
             f"variance_inflation is for two classes or ordered ones; the model has "
             f"{len(result.classes)}."
@@ -100,7 +100,8 @@ def inflation_factors(information: np.ndarray, n_features: int) -> np.ndarray:
     matrix. Its eigenvalues up to the rounding of sums are zero.
     """
     own, cross = information[:n_features, :n_features], information[:n_features, n_features:]
-    rest = own - cross @ np.linalg.solve(information[n_features:, n_features:], cross.T)
+    inverse = np.linalg.pinv(information[n_features:, n_features:], hermitian=True)
+    rest = own - cross @ inverse @ cross.T
     varies = np.diag(rest) > SUM_RTOL * np.diag(own)
     rest = rest[np.ix_(varies, varies)]
     deviation = np.sqrt(np.diag(rest))

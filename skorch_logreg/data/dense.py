@@ -79,10 +79,9 @@ class DenseRows(InMemory):
         width = max(self.n_features, 1)
         share = max(-(-self.n_samples // thread_count()), CACHED_ENTRIES // width)
         most = min(self.max_block_rows, max(CACHED_ENTRIES // self.n_logits, 1))
-        # kernels read rows as they are, unless those of one logit have to be centred
-        is_read = self.n_logits > 1 or not self.centres
-        is_read &= self.products is torch.float64 and passes.is_supported(self.X)
-        if self.needs_workspace and not is_read:
+        # kernels read rows as they are, unless they have to be centred
+        is_read = self.products is torch.float64 and passes.is_supported(self.X)
+        if self.needs_workspace and (self.centres or not is_read):
             most = min(most, self._piece_rows)
         return min(share, most)
 
@@ -225,7 +224,8 @@ class DenseBlock(CompiledPasses, FormedRows):
         if out is None:
             dtype = self._X.dtype if self._workspace is None else self._workspace.dtype
             out = slope.new_empty(len(self._X), *shift.shape, dtype=dtype)
-        if self._several is not None and products.product(*self._several, (slope, shift), out):
+        several = self._rows_of_several(shift.numel())
+        if several is not None and products.product(*several, (slope, shift), out):
             return out
         logits = out.view(len(out), -1)
         flat, constant = slope.flatten(0, 1).to(out.dtype), shift.flatten().to(out.dtype)
@@ -234,9 +234,9 @@ class DenseBlock(CompiledPasses, FormedRows):
         return out
 
     def rmatmul(self, residual: Tensor) -> Tensor:
-        found = None
-        if self._several is not None:
-            found = products.transposed_product(*self._several, residual)
+        found, several = None, self._rows_of_several(residual[0].numel())
+        if several is not None:
+            found = products.transposed_product(*several, residual)
         if found is None:
             flat = residual.reshape(len(residual), -1)
             parts = (flat[rows].T @ values for rows, values in self._pieces())

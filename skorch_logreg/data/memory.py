@@ -186,17 +186,20 @@ class InMemory(Data):
     def exact(self) -> Self:
         return self if self.origin is None else self.origin
 
-    def low_precision(self) -> Self:
+    def low_precision(self, has_kernel: bool = False) -> Self:
         """Return data with float32 products, if those are faster over many passes.
 
         Products and functions of logits take less than half the time in float32. That pays for
         the conversion if rows have several logits, or dense rows are float32 already.
-        Kernels compute in float64 at the speed at which they read rows with few logits, or sparse
-        ones.
+        Kernels compute in float64 at the speed at which they read rows with one logit, or sparse
+        ones, and with a few logits if they compute the loss as well.
         """
         n_logits = self.n_logits
-        # of 50,000 x 100, a pass by kernels takes .7 of the time with 10 classes, 1 with 40
-        if (n_logits <= 32 or self.is_sparse) and passes.is_supported(self.X):
+        # a pass over float64 rows of 50,000 x 100 takes .7 of the time of float32 products with 10
+        # classes, .9 with 20 and as long with 40, on two cores
+        few = has_kernel and n_logits <= 16 and self.dtype is torch.float64
+        few = n_logits == 1 or (few and n_logits * (self.n_features + 1) <= CACHED_ENTRIES)
+        if (few or self.is_sparse) and passes.is_supported(self.X):
             return self
         many = n_logits > 1 and self.n_samples * n_logits >= CACHED_ENTRIES
         if not (many or self.has_fast_float32):

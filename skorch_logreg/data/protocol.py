@@ -207,8 +207,11 @@ class Data(ABC):
         """The same data with float64 products."""
         return self
 
-    def low_precision(self) -> Self:
-        """Return data with float32 products, if those are faster over many passes."""
+    def low_precision(self, has_kernel: bool = False) -> Self:
+        """Return data with float32 products, if those are faster over many passes.
+
+        ``has_kernel`` says whether kernels compute the loss in the same pass.
+        """
         return self
 
     @abstractmethod

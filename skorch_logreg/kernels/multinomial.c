@@ -56,6 +56,9 @@ INNER void set(void *array, int64_t i, double value, int is_single)
         ((double *)array)[i] = value;
 }
 
+/* Begin before the first row; clearing the whole tile would take as long as few rows. */
+INNER void start_tiles(tile_t *t) { t->first = t->count = t->row = t->model = 0; }
+
 /* Take the next rows; returns whether there are some. */
 INNER int next_tile(const classes_t *c, tile_t *t)
 {
@@ -149,8 +152,8 @@ INNER void models(const classes_t *c, int is_single, int by_class, const void *l
     double *sums, void *residual)
 {
     tile_t t;
-    t.first = t.count = t.row = t.model = 0;
     double scale[MAX_TILE];
+    start_tiles(&t);
     while (next_tile(c, &t)) {
         EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single))
         exponentials(c, &t, by_class);
@@ -168,9 +171,9 @@ INNER void along(const classes_t *c, int is_single, int by_class, const void *lo
     const void *change, const double *steps, double *sums)
 {
     tile_t t;
-    t.first = t.count = t.row = t.model = 0;
     double terms[MAX_CLASSES], own[MAX_TILE], shift[MAX_TILE], spread[MAX_TILE];
     int64_t n = c->n_classes, i, k;
+    start_tiles(&t);
     while (next_tile(c, &t)) {
         EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single)
             + steps[t.model_of[i]] * entry(change, IN_ROWS(c, &t), is_single))

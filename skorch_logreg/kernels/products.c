@@ -167,7 +167,7 @@ INNER int64_t divide(int64_t n_columns, int64_t n_models, int64_t n_logits, doub
     int64_t side = in_panels(n_columns), wide = in_panels(n_logits), rows = TILE_ENTRIES / (side + 1);
     int64_t room = rows < 8 ? 8 : smaller(rows / 8 * 8, MOST_ROWS), start = 0;
     a->side = side, a->wide = wide, a->room = room;
-#define TAKE(array, size) a->array = buffer + start, start += (size)
+#define TAKE(array, size) a->array = buffer ? buffer + start : 0, start += (size)
     TAKE(x, room * side);
     TAKE(coef, wide * side);
     TAKE(z, room * wide);
@@ -189,9 +189,9 @@ EXPORT int64_t dense_models_buffer(int64_t n_columns, int64_t n_models, int64_t 
 /* Compute logits `before + (X - center) coef' + constant` (n_rows, n_logits), or only `before` if coef
    is NULL, and what `kind` asks for: weighted losses, which are added to sums (2, n_models), zero
    before, with weighted residuals; or the products of `X coef' + constant` with the weighted Hessians
-   of a softmax, whose probabilities are `before`. Of these, or of the logits themselves, write the
-   sums of the rows times each, and of each, to gradient (n_logits, p + 1). Logits and gradient are
-   written if they are not NULL. */
+   of a softmax, whose probabilities are `before`. Write the sums of the rows times each of these, and
+   of each, to gradient (n_logits, p + 1); of the logits themselves, if nothing else is asked for.
+   Logits and gradient are written if they are not NULL, and both only with a loss. */
 EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *center, int kind,
     int64_t n_models, int64_t n_classes, const void *target, int64_t target_row,
@@ -215,8 +215,7 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
     for (int64_t start = 0; start < n_rows; start += a.room) {
         int64_t count = smaller(a.room, n_rows - start), size = count * n_logits;
         const double *old = before ? before + start * n_logits : 0, *given = old;
-        const double *y = (const double *)target + start * target_row;
-        const double *w = weight + start * weight_row;
+        const double *w = weight ? weight + start * weight_row : 0;
         copy_tile(&m, start, count, a.room, a.x);
         if (coef) {
             double *own = logits ? logits + start * n_logits : a.residual;
@@ -235,11 +234,12 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
         for (i = 0; i < 2 * n_models; i++)
             a.losses[i] = 0.0;
         if (kind == LOGISTIC)
-            logistic_models(given, count, n_models, y, target_row, target_model, w, weight_row,
-                weight_model, a.losses, a.residual);
+            logistic_models(given, count, n_models, (const double *)target + start * target_row,
+                target_row, target_model, w, weight_row, weight_model, a.losses, a.residual);
         else if (kind == MULTINOMIAL)
-            multinomial_models(given, 0, count, n_models, n_classes, (const int64_t *)y, target_row,
-                target_model, w, weight_row, weight_model, a.losses, a.residual);
+            multinomial_models(given, 0, count, n_models, n_classes,
+                (const int64_t *)target + start * target_row, target_row, target_model, w, weight_row,
+                weight_model, a.losses, a.residual);
         else if (kind == CURVATURE)
             multinomial_product(old, 0, count, n_models, n_classes, w, weight_row, weight_model,
                 a.residual);

@@ -31,10 +31,10 @@ def _run(
     logits: Tensor | None = None,
     sums_rows: bool = True,
 ) -> tuple[Tensor, Tensor] | None:
-    """Run the kernel, and return its sums of losses (m,), if any, and over the rows."""
-    kernel, (n_rows, n_models, n_outputs) = of_rows(X, "models"), shape
+    """Run the kernel, and return its sums of losses (m,) and, if wanted, over the rows."""
+    kernel, (_, n_models, n_outputs) = of_rows(X, "models"), shape
     n_logits = n_models * n_outputs
-    if kernel is None or n_logits == 1 or n_rows == 0:
+    if kernel is None or n_logits == 1 or 0 in X.shape:
         return None
     for array in (before, logits, rows[1]):
         if array is not None and array.dtype != torch.float64:
@@ -48,7 +48,7 @@ def _run(
     size = compiled("dense_models_buffer")(side - 1, n_models, n_logits)
     buffer = torch.empty(size, dtype=torch.float64, device="cpu")
     sums = buffer.new_zeros(2, n_models)
-    gradient = buffer.new_empty(n_models, n_outputs, side) if sums_rows else None
+    gradient = buffer.new_empty(n_models, n_outputs, side if sums_rows else 0)
     places = [None if a is None else a.data_ptr() for a in (before, logits)]
     kernel(
         None if center is None else center.data_ptr(),
@@ -57,10 +57,10 @@ def _run(
         *((None, None) if flat is None else map(Tensor.data_ptr, flat)),
         *places,
         sums.data_ptr() if kind in (_LOGISTIC, _MULTINOMIAL) else None,
-        None if gradient is None else gradient.data_ptr(),
+        gradient.data_ptr() if sums_rows else None,
         buffer.data_ptr(),
     )
-    return sums[0], sums if gradient is None else gradient
+    return sums[0], gradient
 
 
 def product(X: Any, center: Tensor | None, affine: tuple[Tensor, Tensor], out: Tensor) -> bool:
@@ -90,7 +90,9 @@ def loss_terms(
 
     Returns the weighted losses (m,) and the sums of the rows times weighted residuals.
     """
-    kind, dtype = _LOSSES.get(loss, (_PRODUCT, None))
+    if loss not in _LOSSES:
+        return None
+    kind, dtype = _LOSSES[loss]
     if targets.dtype != dtype:
         return None
     if before is not None:  # an offset may be the same for all logits

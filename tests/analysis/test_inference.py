@@ -6,12 +6,14 @@ import pytest
 import scipy.sparse as sp
 import statsmodels.api as sm
 from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skorch_logreg import (
     BatchedGridSearchCV,
+    ConstantLabelWarning,
     MultiLabel,
     OffsetLogisticClassifier,
     OrdinalLogisticClassifier,
@@ -356,6 +358,19 @@ def test_variance_inflation_of_ordered_classes_and_of_one_outcome():
     each = MultiLabel(TorchLogisticClassifier(tol=1e-10)).fit(X, Y)
     for k, factor in enumerate(variance_inflation(summary(each, X, Y)[k]).factor for k in range(2)):
         close(factor, inflation_by_regression(each.label_estimator(k), X))
+
+
+def test_variance_inflation_of_an_outcome_without_information():
+    """A loop over outcomes goes on where one of them is constant."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    Y = np.column_stack([rng.random(200) < 0.5, np.ones(200)]).astype(int)
+    with pytest.warns(ConstantLabelWarning):
+        model = MultiLabel(TorchLogisticClassifier()).fit(X, Y)
+    with pytest.warns(ConvergenceWarning, match="1: it has one value"):
+        found = summary(model, X, Y)
+    assert np.isfinite(variance_inflation(found[0]).factor).all()
+    assert np.isnan(variance_inflation(found[1]).factor).all()
 
 
 def test_variance_inflation_is_for_one_output():

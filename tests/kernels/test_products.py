@@ -1,5 +1,6 @@
 """Passes over dense rows with several logits compute what torch computes, to rounding."""
 
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from skorch_logreg.data import dense, from_arrays
+from skorch_logreg.kernels import products
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
@@ -18,7 +20,7 @@ from tests.kernels.test_passes import ROWS
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels are built")
 
 DENSE = [rows for rows in ROWS if "csr" not in rows]
-SHAPES = [(1, 1), (1, 40), (7, 1), (130, 3), (700, 17), (300, 600), (3, 2500)]
+SHAPES = [(1, 1), (1, 40), (7, 0), (7, 1), (130, 3), (700, 17), (300, 600), (3, 2500)]
 LOSSES = {
     "two models": (Binomial(), 2),
     "nine models": (Binomial(), 9),
@@ -27,46 +29,50 @@ LOSSES = {
 }
 
 
-def problem(shape, rows, name, *, far=False, stored=False):
-    """An objective of several logits, whose models have weights and targets of their own."""
+def problem(shape, rows, name, *, far=False, stored=False, shared=False):
+    """An objective of several logits, whose models share their targets and weights or do not."""
     loss, m = LOSSES[name]
+    n_columns = 1 if shared else m
     rng = np.random.default_rng(0)
     X = ROWS[rows](rng.normal(size=shape) + (1e6 if far else rng.normal(size=shape[1])))
-    y = rng.integers(0, max(loss.n_outputs, 2), size=(shape[0], m))
-    weight = rng.exponential(size=(shape[0], m)) * (rng.random((shape[0], m)) < 0.8)
+    y = rng.integers(0, max(loss.n_outputs, 2), size=(shape[0], n_columns))
+    weight = rng.exponential(size=(shape[0], n_columns)) * (rng.random((shape[0], 1)) < 0.8)
     center = torch.from_numpy(np.asarray(X, dtype=np.float64).mean(axis=0))
     scale = torch.from_numpy(rng.random(shape[1]) + 0.5)
     data = from_arrays(X, y, weight)
     with mock.patch.object(dense, "CACHED_ENTRIES", 10**7 if stored else 0):
         data = data.standardised(center, scale, loss.encode(data.targets), m * loss.n_outputs)
-    return Objective(data, loss, L2(), torch.ones(m, dtype=torch.float64), True)
+    objective = Objective(data, loss, L2(), torch.ones(m, dtype=torch.float64), True)
+    if shared:
+        offset = torch.from_numpy(rng.normal(size=(shape[0], 1, 1)))
+        objective = replace(objective, offset=offset)
+    return objective
 
 
 def sums(objective):
     """All sums of a pass that have a kernel."""
     rng = np.random.default_rng(1)
     params = torch.from_numpy(rng.normal(size=objective.shape))
-    params /= objective.data.n_features**0.5
+    params /= max(objective.data.n_features, 1) ** 0.5
     start = objective.evaluate(params)
     point = objective.move(start, params / 3)
     known = objective.at_logits(params, point.logits)
-    products = [objective.logits(params)]
-    if objective.shape[0] == 1 or objective.shape[1] == 1:
-        products.append(hessian_product(objective, point)(params))
     return (
         *(a for p in (start, point, known) for a in (p.logits, p.value, p.gradient)),
-        *products,
+        objective.logits(params),
+        hessian_product(objective, point)(params),
     )
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("kind", ["stored", "near", "far"])
+@pytest.mark.parametrize("kind", ["stored", "near", "far", "shared"])
 @pytest.mark.parametrize("rows", DENSE)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_they_equal_torch_to_rounding(shape, rows, kind, name):
     if kind == "far" and "float32" in rows:
         pytest.skip("float32 does not hold such rows")
-    objective = problem(shape, rows, name, far=kind == "far", stored=kind == "stored")
+    options = {option: kind == option for option in ("stored", "far", "shared")}
+    objective = problem(shape, rows, name, **options)
     with without_kernels():
         wanted = sums(objective)
     found = sums(objective)
@@ -74,3 +80,46 @@ def test_they_equal_torch_to_rounding(shape, rows, kind, name):
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape
         assert (a - b).abs().max() <= 1e-13 * (b.abs().max() + size)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("rows", [rows for rows in DENSE if "second" not in rows])
+def test_kernels_take_these_rows(rows, name):
+    """Otherwise the test above would compare torch with torch."""
+    objective = problem((130, 3), rows, name)
+    point = objective.evaluate(objective.zeros())
+    (block,) = (objective.data.block(slice(0, 130)),)
+    proba = point.logits.softmax(dim=-1)
+    for loss in ("logistic", "multinomial"):
+        params, logits = objective.zeros(), torch.empty_like(point.logits)
+        terms = block.loss_terms(loss, params, logits, None, False)
+        assert (terms is not None) == (loss == objective.loss.kernel)
+    product = block.hessian_product("multinomial", params, proba)
+    several = block._rows_of_several(point.logits[0].numel())
+    affine = params[..., :-1], params[..., -1]
+    assert product is not None
+    assert products.product(*several, affine, logits)
+    assert products.transposed_product(*several, logits) is not None
+
+
+def test_blas_takes_coefficients_that_no_cache_holds():
+    """Kernels copy them in every thread."""
+    objective = problem((3, 2500), "float64", "20 classes")
+    block = objective.data.block(slice(0, 3))
+    assert block._rows_of_several(20) is not None
+    assert block._rows_of_several(60) is None
+
+
+def test_few_logits_need_no_low_precision():
+    """Kernels read them at the same speed in float64; soft losses and float32 rows have none."""
+    for name, rows, is_low in (
+        ("5 classes", "float64", False),
+        ("5 classes", "float32", True),
+        ("20 classes", "float64", True),
+    ):
+        objective = problem((30_000, 3), rows, name)
+        assert objective.low_precision().is_low_precision == is_low
+    assert objective.data.low_precision() is not objective.data
+    five = problem((30_000, 3), "float64", "5 classes").data
+    assert five.low_precision(has_kernel=True) is five
+    assert five.low_precision() is not five

@@ -105,7 +105,7 @@ def sandwich(fit: FittedModel | OrderedModel, bread: np.ndarray, meat: np.ndarra
 
 
 def without_information(fit: FittedModel | OrderedModel) -> np.ndarray:
-    """Return a mask of all coefficients that are those of constant columns."""
+    """Return a mask of the coefficients of constant columns, of all outputs."""
     side = len(fit.names)
     blocks = fit.information.reshape(len(fit.information) // side, side, -1, side)
     each = np.arange(len(blocks))

@@ -191,15 +191,15 @@ class InMemory(Data):
 
         Products and functions of logits take less than half the time in float32. That pays for
         the conversion if rows have several logits, or dense rows are float32 already.
-        Kernels compute in float64 at the speed at which they read rows with one logit, or sparse
-        ones, and with a few logits if they compute the loss as well.
+        Kernels in float64 are as fast with one logit or sparse rows, and with a few logits if they
+        also compute the loss, as ``has_kernel`` says.
         """
         n_logits = self.n_logits
         # a pass over float64 rows of 50,000 x 100 takes .7 of the time of float32 products with 10
         # classes, .9 with 20 and as long with 40, on two cores
-        few = has_kernel and n_logits <= 16 and self.dtype is torch.float64
-        few = n_logits == 1 or (few and n_logits * (self.n_features + 1) <= CACHED_ENTRIES)
-        if (few or self.is_sparse) and passes.is_supported(self.X):
+        most = min(16, CACHED_ENTRIES // (self.n_features + 1))
+        few = has_kernel and n_logits <= most and self.dtype is torch.float64
+        if (n_logits == 1 or few or self.is_sparse) and passes.is_supported(self.X):
             return self
         many = n_logits > 1 and self.n_samples * n_logits >= CACHED_ENTRIES
         if not (many or self.has_fast_float32):

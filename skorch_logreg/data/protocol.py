@@ -65,7 +65,8 @@ class Block(Protocol):
     def hessian_product(self, loss: str, params: Tensor, curvature: Tensor) -> Tensor | None:
         """Multiply params with the Hessian of a loss in one read of the rows.
 
-        curvature (rows, m, K) are its second derivatives in one logit, or probabilities of classes.
+        curvature (rows, m, K) are the second derivatives of the logistic loss, or the probabilities
+        of the classes.
         None without a kernel of the loss for these rows.
         """
 

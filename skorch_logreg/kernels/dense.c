@@ -75,13 +75,6 @@ INNER void multiply(const matrix_t *m, int is_float, int by_column, const void *
         add_dots(x, count, p, m->row_stride, is_float, v, out);
 }
 
-/* Call a function with the constants of the type and the layout of X. */
-#define DISPATCH(FUNCTION, ...) \
-    (m->is_float ? (m->column_stride == 1 ? FUNCTION(m, 1, 0, __VA_ARGS__) \
-                                          : FUNCTION(m, 1, 1, __VA_ARGS__)) \
-                 : (m->column_stride == 1 ? FUNCTION(m, 0, 0, __VA_ARGS__) \
-                                          : FUNCTION(m, 0, 1, __VA_ARGS__)))
-
 EXPORT CLONES void dense_multiply(const matrix_t *m, int64_t start, int64_t count, int transposed,
     const double *v, double *out)
 {

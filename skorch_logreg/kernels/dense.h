@@ -26,6 +26,13 @@ INNER const void *moved(const void *x, int64_t i, int is_float)
     return (const char *)x + i * (int64_t)(is_float ? sizeof(float) : sizeof(double));
 }
 
+/* Call a function with the constants of the type and the layout of X. */
+#define DISPATCH(FUNCTION, ...) \
+    (m->is_float ? (m->column_stride == 1 ? FUNCTION(m, 1, 0, __VA_ARGS__) \
+                                          : FUNCTION(m, 1, 1, __VA_ARGS__)) \
+                 : (m->column_stride == 1 ? FUNCTION(m, 0, 0, __VA_ARGS__) \
+                                          : FUNCTION(m, 0, 1, __VA_ARGS__)))
+
 /* One read of X: logits, and the sums of the terms of every row. Every vector of sums has one more
    entry, for the intercept. */
 double dense_pass(const matrix_t *m, const rows_t *rows, const double *slope, double shift,

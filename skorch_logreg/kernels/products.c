@@ -49,18 +49,6 @@ INNER void copy_rows(const matrix_t *m, int is_float, int by_column, int64_t sta
     }
 }
 
-INNER void copy_tile(const matrix_t *m, int64_t start, int64_t count, int64_t room, double *out)
-{
-    if (m->is_float && m->column_stride == 1)
-        copy_rows(m, 1, 0, start, count, room, out);
-    else if (m->is_float)
-        copy_rows(m, 1, 1, start, count, room, out);
-    else if (m->column_stride == 1)
-        copy_rows(m, 0, 0, start, count, room, out);
-    else
-        copy_rows(m, 0, 1, start, count, room, out);
-}
-
 /* Add the products of `height` rows in some panels with `width` logits' coefficients (side, WIDTH). */
 INNER void add_logits(const double *restrict x, int64_t room, int64_t columns,
     const double *restrict v, int height, int width, double *restrict out, int64_t stride)
@@ -199,7 +187,8 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
     const double *coef, const double *constant, const double *before, double *logits, double *sums,
     double *gradient, double *buffer)
 {
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, 0};
+    matrix_t matrix = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, 0};
+    const matrix_t *m = &matrix;
     int64_t p = n_columns, n_logits = n_models * n_classes, i, j, k;
     int has_wide = has_wide_registers();
     arrays_t a;
@@ -216,7 +205,7 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
         int64_t count = smaller(a.room, n_rows - start), size = count * n_logits;
         const double *old = before ? before + start * n_logits : 0, *given = old;
         const double *w = weight ? weight + start * weight_row : 0;
-        copy_tile(&m, start, count, a.room, a.x);
+        DISPATCH(copy_rows, start, count, a.room, a.x);
         if (coef) {
             double *own = logits ? logits + start * n_logits : a.residual;
             int adds = old && kind != CURVATURE;

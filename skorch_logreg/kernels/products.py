@@ -15,6 +15,7 @@ from torch import Tensor
 from skorch_logreg.kernels.library import compiled
 from skorch_logreg.kernels.passes import by_row, of_rows
 
+# as in products.c
 _PRODUCT, _LOGISTIC, _MULTINOMIAL, _CURVATURE = range(4)
 _LOSSES = {"logistic": (_LOGISTIC, torch.float64), "multinomial": (_MULTINOMIAL, torch.int64)}
 

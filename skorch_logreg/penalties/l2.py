@@ -80,6 +80,8 @@ class L2(ElasticNet, FeaturePenalty):
         if isinstance(given, list):
             given = [in_order(row, names, "center", 0.0) for row in given]
         try:
+            if np.iscomplexobj(given):
+                raise ValueError("complex data not supported")
             center = torch.tensor(np.array(given, dtype=np.float64, order="C"), device=device)
         except (TypeError, ValueError) as error:
             raise ParameterError(f"center of L2 must hold numbers: {error}") from error

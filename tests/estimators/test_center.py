@@ -261,6 +261,7 @@ def test_it_is_stored_and_summarised():
         ([1.0, 2.0], r"center of L2 has shape \(2,\), expected \(5,\) or \(1, 5\)\."),
         (np.zeros((2, 5)), r"center of L2 has shape \(2, 5\), expected"),
         (["a"] * 5, "center of L2 must hold numbers"),
+        (np.full(5, 1j), "center of L2 must hold numbers: complex data"),
         ([0, 0, np.nan, 0, 0], "center of L2 is nan for feature 2; it must be finite"),
         ({"age": 1.0}, "center names features, but X has no names"),
     ],

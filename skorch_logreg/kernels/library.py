@@ -56,6 +56,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "cumulative_models": (*_LOGISTIC, *(c_void_p,) * 4),
     "multinomial_models": (*_MULTINOMIAL, *_BY_ROW, c_void_p, c_void_p),
     "multinomial_along": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),
+    "multinomial_moved": (*_MULTINOMIAL, *_BY_ROW, *(c_void_p,) * 3),
     "multinomial_product": (*_MULTINOMIAL, c_void_p),
     "mirror": (c_void_p, c_int64, c_int64),
     "gram_side": (c_int64,),

@@ -200,6 +200,74 @@ INNER void along(const classes_t *c, int is_single, int by_class, const void *lo
     }
 }
 
+/* Return whether a logit of a tile has changed so much that it may differ by more than `limit` from the
+   mean change of its row. */
+INNER int may_be_far(const classes_t *c, const tile_t *t, int is_single, const void *logits,
+    const void *before, double limit)
+{
+    int64_t start = t->first * c->n_classes, n_far = 0;
+#pragma omp simd reduction(+ : n_far)
+    for (int64_t at = start; at < start + t->count * c->n_classes; at++) {
+        double change = entry(logits, at, is_single) - entry(before, at, is_single);
+        n_far += change > limit / 2 || -change > limit / 2;
+    }
+    return n_far > 0;
+}
+
+INNER void moved(const classes_t *c, int is_single, int by_class, const void *logits,
+    const void *before, double limit, double *sums)
+{
+    tile_t t;
+    double terms[MAX_CLASSES], mean[MAX_TILE], left[MAX_TILE];
+    int64_t n = c->n_classes, i;
+    start_tiles(&t);
+    while (next_tile(c, &t)) {
+        if (!may_be_far(c, &t, is_single, logits, before, limit))
+            continue;
+        EACH_ENTRY(c, &t, by_class, t.e[at] = entry(logits, IN_ROWS(c, &t), is_single))
+        exponentials(c, &t, by_class);
+#define CHANGE(entry_of) (entry(logits, entry_of, is_single) - entry(before, entry_of, is_single))
+        EACH_ENTRY(c, &t, by_class, terms[at] = t.e[at] * CHANGE(IN_ROWS(c, &t)))
+        row_sums(c, &t, by_class, terms, mean);
+        for (i = 0; i < t.count; i++) {
+            mean[i] += t.right[i] * CHANGE((t.first + i) * n + t.own_class[i]);
+            mean[i] /= t.right[i] + t.wrong[i];
+            t.e[own_entry(c, &t, i, by_class)] = t.wrong[i] * (t.below[i] > 1.0 ? t.below[i] : 1.0);
+        }
+        EACH_ENTRY(c, &t, by_class, double change = CHANGE(IN_ROWS(c, &t)) - mean[i];
+                   terms[at] = change > limit || -change > limit ? t.e[at] + DBL_MIN : 0.0)
+#undef CHANGE
+        row_sums(c, &t, by_class, terms, left);
+        for (i = 0; i < t.count; i++) {
+            double *sum = sums + t.model_of[i], term = t.weight[i] * left[i] / (t.right[i] + t.wrong[i]);
+            if (left[i] > 0.0 && t.weight[i] > 0.0)
+                add_exactly(sum, sum + c->n_models, term > DBL_MIN ? term : DBL_MIN);
+        }
+    }
+}
+
+/* Add the weighted residuals, in absolute value and times the distance of the logit from the largest if
+   that is more than 1, of the logits that differ by more than `limit` from those `before`, less the mean
+   change of their row, and what rounding took from it, to sums (2, n_models), which are zero before. They
+   are more than zero if there are such logits. */
+EXPORT CLONES void multinomial_moved(const void *logits, int is_single, int64_t n_rows,
+    int64_t n_models, int64_t n_classes, const int64_t *class_of, int64_t class_row,
+    int64_t class_model, const double *weight, int64_t weight_row, int64_t weight_model,
+    double *sums, const void *before, const double *limit)
+{
+    classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
+        weight_model};
+    if (n_classes < FEW_CLASSES && is_single)
+        moved(&c, 1, 1, logits, before, *limit, sums);
+    else if (n_classes < FEW_CLASSES)
+        moved(&c, 0, 1, logits, before, *limit, sums);
+    else if (is_single)
+        moved(&c, 1, 0, logits, before, *limit, sums);
+    else
+        moved(&c, 0, 0, logits, before, *limit, sums);
+    add_rest(1, n_models, sums);
+}
+
 /* Add the weighted losses, and what rounding took from these sums, to sums (2, n_models), which are
    zero before. Write weighted residuals (n_rows, n_models, n_classes). */
 EXPORT CLONES void multinomial_models(const void *logits, int is_single, int64_t n_rows,

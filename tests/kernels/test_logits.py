@@ -89,18 +89,28 @@ def test_derivatives_along_a_direction(name, dtype, m):
 
 @pytest.mark.parametrize("m", [1, 3, 300])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_the_loss_of_logits_that_moved(dtype, m):
-    loss, logits, change, y, weight = problem("logistic", m, dtype, n=300, of_weight=True)
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_of_logits_that_moved(name, dtype, m):
+    loss, logits, change, y, weight = problem(name, m, dtype, n=300 if m < 300 else 20)
+    weight = weight * torch.linspace(1, 2, m, dtype=weight.dtype)
     before, logits = logits, logits + change
-    change, margin = logits - before, (logits * y)[..., 0].double()
-    left = margin.sigmoid() * margin.clamp(min=1.0) * weight
+    change, exact = logits.double() - before.double(), logits.double()
+    residual = loss.value_residual(exact, y.double() if name == "logistic" else y)[1]
+    if name == "logistic":
+        left = residual.abs() * (exact * y).clamp(min=1.0)
+    else:
+        proba = exact.softmax(dim=-1)
+        change -= (proba * change).sum(dim=-1, keepdim=True)
+        below = exact.amax(dim=-1, keepdim=True) - exact
+        own = torch.zeros_like(exact).scatter(-1, y.expand(-1, m, 1), 1.0)
+        left = residual.abs() * torch.where(own > 0, below, 1.0).clamp(min=1.0)
     for limit in (0.5, 2.0, 10.0):
-        found = loss_of_moved("logistic", logits, before, limit, targets=y, weight=weight)
-        far = (change[..., 0].abs() > limit) & (weight > 0)
+        found = loss_of_moved(name.split()[0], logits, before, limit, targets=y, weight=weight)
+        far = (change.abs() > limit) & (weight > 0)[..., None]
+        wanted = torch.where(far, left * weight[..., None], 0.0).sum(dim=(0, 2))
         rtol, atol = 3 * LIMITS[dtype][0], LIMITS[dtype][1]
-        wanted = torch.where(far, left, 0.0).sum(dim=0)
         torch.testing.assert_close(found, wanted, rtol=rtol, atol=atol)
-        assert torch.equal(found > 0, far.any(dim=0))
+        assert torch.equal(found > 0, far.any(dim=2).any(dim=0))
 
 
 def test_the_loss_of_float32_logits_is_exact_to_four_units_in_the_last_place():

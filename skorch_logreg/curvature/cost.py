@@ -30,13 +30,20 @@ def pass_seconds(n_samples: int, n_outputs: int, row_size: float, n_models: int 
     return _CALLS + 2 * n_samples * row_size / _NUMBERS + size / _ELEMENTS + products
 
 
-def exact_seconds(n_samples: int, n_outputs: int, n_columns: int, n_models: int = 1) -> float:
+def exact_seconds(
+    n_samples: int, n_outputs: int, n_columns: int, n_models: int = 1, has_kernel: bool = False
+) -> float:
     """Estimate the time to build exact Hessians.
 
     A pass is bound by memory and a Hessian by arithmetic, so their ratio grows with the number of
-    columns; on small data both are bound by the overhead of calls.
+    columns; on small data both are bound by the overhead of calls. ``has_kernel``: whether a
+    kernel multiplies the products of two columns with those of two classes.
     """
     side = n_outputs * (n_columns + 1)
+    if has_kernel and n_outputs > 1:
+        # of few columns, it takes as long to form the products as to multiply them
+        products = (n_outputs - 1) * n_samples * side * (n_columns + 20) / _FLOPS
+        return _CALLS + n_models * (products + side**3 / 3 / _FLOPS)
     # products of few columns reach a fraction of the peak rate
     rate = _FLOPS * side / (side + 80)
     return _CALLS + n_models * (2.0 * n_samples * side**2 + side**3 / 3) / rate

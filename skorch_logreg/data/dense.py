@@ -14,7 +14,6 @@ from skorch_logreg.data.gram import (
     FAR_DEVIATIONS,
     FormedRows,
     add_grams,
-    centred_gram,
     empty_grams,
     finished_grams,
     is_near_zero,
@@ -248,16 +247,8 @@ class DenseBlock(CompiledPasses, FormedRows):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        center, scale = self._remaining_center, self._scale
-        if columns is not None:
-            center, scale = center[columns], scale[columns]
-        if rank_one is None and is_near_zero(center, scale):
-            found = _compiled_grams(self._values if self._is_centred else self._X, weight, columns)
-            if found is not None:
-                for gram in found[:, 0, :, 0]:
-                    centred_gram(gram, center, scale)
-                return found
-        return super().gram(weight, rank_one, columns)
+        found = _compiled_grams(self._X, (self._center, self._scale), weight, rank_one, columns)
+        return super().gram(weight, rank_one, columns) if found is None else found
 
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
@@ -319,7 +310,7 @@ class SmallBlock(DenseBlock):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        found = _compiled_grams(self._X, weight, columns) if rank_one is None else None
+        found = _compiled_grams(self._X, None, weight, rank_one, columns)
         if found is not None:
             return found
         z = self._design
@@ -330,19 +321,27 @@ class SmallBlock(DenseBlock):
         return finished_grams(total, weight.shape[2], rank_one is not None)
 
 
-def _compiled_grams(X: Tensor, weight: Tensor, columns: Tensor | None) -> Tensor | None:
-    """Compute `Block.gram` of rows ``[x 1]`` and one output by a kernel for each model.
-
-    None without a kernel, or if calls for many small matrices would take longer than products.
-    """
-    n_rows, n_models, n_outputs = weight.shape
+def _compiled_grams(
+    X: Tensor,
+    units: tuple[Tensor, Tensor] | None,
+    weight: Tensor,
+    rank_one: Tensor | None,
+    columns: Tensor | None,
+) -> Tensor | None:
+    """Compute `Block.gram` by a kernel, or return None."""
+    n_models, n_outputs = weight.shape[1:]
     side = 1 + (X.shape[1] if columns is None else len(columns))
-    if n_outputs > 1 or (n_models > 1 and n_rows * side**2 < CACHED_ENTRIES):
-        return None
-    out = weight.new_empty(n_models, 1, side, 1, side)
-    for gram, own in zip(out[:, 0, :, 0], weight[..., 0].T.contiguous(), strict=True):
-        found = passes.gram(X, own, columns)
+    if rank_one is None:
+        found = products.grams(X, units, weight.flatten(1), columns)
         if found is None:
             return None
-        gram.copy_(found)
-    return out
+        return finished_grams(found.view(n_models, -1, side), n_outputs, False)
+    total = weight.new_zeros(n_models, n_outputs * side, n_outputs * side)
+    blocks = total.view(n_models, n_outputs, side, n_outputs, side)
+    first, second = torch.tril_indices(n_outputs, n_outputs, -1, device=weight.device)
+    for block, factor in zip(blocks, rank_one.unbind(1), strict=True):
+        found = products.grams(X, units, factor, columns, are_pairs=True)
+        if found is None:
+            return None
+        block[first, :, second] = block[second, :, first] = found
+    return finished_grams(total, n_outputs, True)

@@ -189,7 +189,7 @@ class SparseBlock(CompiledPasses, FormedRows):
     def _sparse_gram(self, weight: Tensor, columns: Tensor | None) -> Tensor:
         """Compute a Gram matrix (c + 1, c + 1) without dense rows."""
         weight = weight.to(self._scale.dtype)
-        raw = passes.gram(self._X, weight, columns)
+        raw = passes.sparse_gram(self._X, weight, columns)
         center, scale = self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
@@ -212,7 +212,7 @@ class SparseBlock(CompiledPasses, FormedRows):
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         n_known = len(others) - len(columns)
         if torch.equal(others[n_known:], columns):
-            raw = passes.sparse_gram_rows(self._X, weight, others, n_known)
+            raw = passes.sparse_gram(self._X, weight, others, n_known)
             if raw is not None:
                 return self._standardised_rows(raw, columns, others)
         X, center = self._X, self._center[others]

@@ -165,15 +165,6 @@ EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PAN
 /* The numbers in the copies of rows that a Gram matrix of such a side is computed from. */
 EXPORT int64_t gram_buffer(int64_t side) { return side * GRAM_ROWS; }
 
-/* As add_gram, with products in float64. */
-EXPORT void dense_gram(const void *entries, int64_t n_rows, int64_t n_columns, int64_t row_stride,
-    int64_t column_stride, int is_float, const int64_t *columns, int64_t n_chosen,
-    const double *root, int64_t side, double *buffer, double *out)
-{
-    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
-    add_gram(&m, 0, columns, n_chosen, root, side, buffer, out);
-}
-
 #define SQUARE 32 /* sides of the blocks that `mirror` copies */
 
 /* Copy the lower triangle of rows of `stride` numbers to the upper one. */

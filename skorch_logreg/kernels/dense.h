@@ -47,5 +47,10 @@ void dense_multiply(const matrix_t *m, int64_t start, int64_t count, int transpo
    buffer has gram_buffer(side) numbers. */
 void add_gram(const matrix_t *m, int is_rough, const int64_t *columns, int64_t n_chosen,
     const double *root, int64_t side, double *buffer, double *out);
+int64_t gram_side(int64_t side);
+int64_t gram_buffer(int64_t side);
+
+/* Copy the lower triangle of rows of `stride` numbers to the upper one. */
+void mirror(double *a, int64_t side, int64_t stride);
 
 #endif

@@ -34,7 +34,7 @@ INNER void OF_NUMBER(fill_panel)(const matrix_t *m, int is_float, int by_column,
     OF_NUMBER(fill_rows)(m, is_float, step, columns, has_unit, n_chosen, start, rows, first, full, \
         root, panel)
     if (columns)
-        FILL(columns, 0, full);
+        FILL(columns, m->unit != 0, full);
     else if (full < PANEL)
         FILL(0, m->unit != 0, full);
     else if (m->unit)

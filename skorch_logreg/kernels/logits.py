@@ -131,7 +131,8 @@ def loss_of_moved(
 ) -> Tensor | None:
     """Bound the loss (m,) of the logits that differ by more than ``limit`` from those before.
 
-    These are the sums of ``weight * abs(residual) * max(margin, 1)``.
+    These are the sums of ``weight * abs(residual) * max(margin, 1)``. With several classes, the
+    margin is that of the largest logit over the row's own class, for the residual of that class.
     """
     sums = logits.new_zeros(2, logits.shape[1], dtype=torch.float64)
     limits = logits.new_tensor([limit], dtype=_dtype(loss, logits))

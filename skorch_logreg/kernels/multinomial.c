@@ -246,10 +246,10 @@ INNER void moved(const classes_t *c, int is_single, int by_class, const void *lo
     }
 }
 
-/* Add the weighted residuals, in absolute value and times the distance of the logit from the largest if
-   that is more than 1, of the logits that differ by more than `limit` from those `before`, less the mean
-   change of their row, and what rounding took from it, to sums (2, n_models), which are zero before. They
-   are more than zero if there are such logits. */
+/* Add the weighted residuals, in absolute value, of the logits that differ by more than `limit` from those
+   `before`, less the mean change of their row, and what rounding took from it, to sums (2, n_models),
+   which are zero before. That of the own class counts as often as its logit is below the largest, if
+   that is more than 1. The sums are more than zero if there are such logits. */
 EXPORT CLONES void multinomial_moved(const void *logits, int is_single, int64_t n_rows,
     int64_t n_models, int64_t n_classes, const int64_t *class_of, int64_t class_row,
     int64_t class_model, const double *weight, int64_t weight_row, int64_t weight_model,

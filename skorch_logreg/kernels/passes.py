@@ -307,51 +307,28 @@ def _panels(side: int) -> tuple[int, int]:
     return padded, compiled("gram_buffer")(padded)
 
 
-def gram(X: Any, weight: Tensor, columns: Tensor | None = None) -> Tensor | None:
-    """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` (c + 1, c + 1) over some columns, or all.
+def sparse_gram(X: Any, weight: Tensor, columns: Tensor | None, first: int = 0) -> Tensor | None:
+    """Compute ``sum_i weight_i [x_i 1]'[x_i 1]`` (c + 1 - first, c + 1) of a csr_array.
 
-    weight (rows,) is not negative.
+    It is over some columns, or all, and has the rows from the ``first`` on. weight (rows,) is not
+    negative.
     """
-    if not isinstance(X, Tensor):
-        every = torch.arange(X.shape[1], device="cpu") if columns is None else columns
-        return _sparse_gram(X, weight, every, None)
-    kernel = of_rows(X, "gram")
+    kernel = of_rows(X, "gram_rows" if first else "gram")
     if kernel is None or weight.dtype != torch.float64:
         return None
-    side = (X.shape[1] if columns is None else len(columns)) + 1
-    padded, room = _panels(side)
-    total = weight.new_zeros(padded, padded)
-    buffer, root = weight.new_empty(room), weight.sqrt()
-    chosen = None if columns is None else columns.to(torch.int64).contiguous()
-    kernel(
-        *(None if chosen is None else chosen.data_ptr(), side - 1, root.data_ptr(), padded),
-        *(buffer.data_ptr(), total.data_ptr()),
-    )
-    return _mirrored(total[:side, :side])
-
-
-def sparse_gram_rows(X: Any, weight: Tensor, columns: Tensor, first: int) -> Tensor | None:
-    """Compute the rows of `gram` (c + 1 - first, c + 1) from the ``first`` on, of a csr_array."""
-    return _sparse_gram(X, weight, columns, first)
-
-
-def _sparse_gram(X: Any, weight: Tensor, columns: Tensor, first: int | None) -> Tensor | None:
-    """Compute `gram`, or `sparse_gram_rows` if there is a first row."""
-    kernel = of_rows(X, "gram" if first is None else "gram_rows")
-    if kernel is None or weight.dtype != torch.float64:
-        return None
+    columns = torch.arange(X.shape[1], device="cpu") if columns is None else columns
     side = len(columns) + 1
-    total = weight.new_zeros(side - (first or 0), side)
+    total = weight.new_zeros(side - first, side)
     place = np.full(X.shape[1], -1, dtype=np.int32)
     place[columns.numpy()] = np.arange(side - 1)
     room = 1 + int(np.diff(X.indptr).max(initial=0))
     own, weight = (np.empty(room, dtype=np.int32), np.empty(room)), weight.contiguous()
     kernel(
-        *(place.ctypes.data, weight.data_ptr(), side, *(() if first is None else (first,))),
+        *(place.ctypes.data, weight.data_ptr(), side, *((first,) if first else ())),
         *(array.ctypes.data for array in own),
         total.data_ptr(),
     )
-    return _mirrored(total) if first is None else total
+    return total if first else _mirrored(total)
 
 
 def _mirrored(lower: Tensor) -> Tensor:

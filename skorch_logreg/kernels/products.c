@@ -1,8 +1,8 @@
 /* Passes over dense rows with several logits, in one read of X. A tile of rows is copied in panels of
    WIDTH columns, which both of its products read: logits X V, and sums X' R of the residuals. */
 #include "dense.h"
+#include "tiles.h"
 
-#define WIDTH 8                /* columns of a panel: 64 bytes */
 #define TILE_ENTRIES (1 << 15) /* of copied rows, which stay in a core's second cache */
 #define MOST_ROWS 96           /* of a tile */
 #define AHEAD 8                /* rows that are fetched before they are copied */
@@ -20,8 +20,6 @@ void multinomial_models(const void *logits, int is_single, int64_t n_rows, int64
     const double *weight, int64_t weight_row, int64_t weight_model, double *sums, void *residual);
 void multinomial_product(const void *proba, int is_single, int64_t n_rows, int64_t n_models,
     int64_t n_classes, const double *weight, int64_t weight_row, int64_t weight_model, void *change);
-
-INNER int64_t in_panels(int64_t size) { return (size + WIDTH - 1) / WIDTH * WIDTH; }
 
 /* Copy some rows, less the center, to panels (rows, WIDTH) with `room` rows each. What is left of the
    last panel is zero, and so are rows up to a multiple of eight. */
@@ -75,28 +73,6 @@ INNER void add_logits(const double *restrict x, int64_t room, int64_t columns,
             out[i * stride + k] = sum[i][k];
 }
 
-/* Add the sums of the rows of a panel times `height` columns of residuals to a gradient (., side). */
-INNER void add_sums(const double *restrict residual, int64_t n_logits, int64_t rows,
-    const double *restrict x, int height, double *restrict out, int64_t side)
-{
-    double sum[8][WIDTH] = {{0.0}};
-    int i, k;
-    for (int64_t t = 0; t < rows; t++) {
-#if defined(__GNUC__)
-#pragma GCC unroll 8
-#endif
-        for (i = 0; i < height; i++) {
-            double own = residual[t * n_logits + i];
-#pragma omp simd
-            for (k = 0; k < WIDTH; k++)
-                sum[i][k] += own * x[t * WIDTH + k];
-        }
-    }
-    for (i = 0; i < height; i++)
-        for (k = 0; k < WIDTH; k++)
-            out[i * side + k] += sum[i][k];
-}
-
 /* Add the products of a tile with the coefficients to logits (rows, stride). */
 INNER void add_products(const double *x, int64_t count, int64_t room, int64_t side, const double *v,
     int64_t n_logits, int has_wide, double *out, int64_t stride)
@@ -121,24 +97,6 @@ INNER void add_products(const double *x, int64_t count, int64_t room, int64_t si
         }
 }
 
-/* Add the products of a tile with residuals (rows, n_logits) to a gradient (n_logits + 8, side). */
-INNER void add_gradient(const double *x, int64_t count, int64_t room, int64_t side,
-    const double *residual, int64_t n_logits, int has_wide, double *out)
-{
-    for (int64_t j = 0; j < side; j += WIDTH)
-        for (int64_t k = 0, step; k < n_logits; k += step) {
-            const double *panel = x + j * room, *own = residual + k;
-            double *to = out + k * side + j;
-            step = n_logits - k <= 2 ? 2 : has_wide && n_logits - k > 4 ? 8 : 4;
-            if (step == 2)
-                add_sums(own, n_logits, count, panel, 2, to, side);
-            else if (step == 4)
-                add_sums(own, n_logits, count, panel, 4, to, side);
-            else
-                add_sums(own, n_logits, count, panel, 8, to, side);
-        }
-}
-
 /* Arrays of a pass, of tiles of `room` rows. */
 typedef struct {
     int64_t side, wide, room; /* columns and logits in whole panels, and rows */
@@ -159,8 +117,8 @@ INNER int64_t divide(int64_t n_columns, int64_t n_models, int64_t n_logits, doub
     TAKE(x, room * side);
     TAKE(coef, wide * side);
     TAKE(z, room * wide);
-    TAKE(residual, room * n_logits + 8); /* products read up to eight columns at a time */
-    TAKE(sums, (n_logits + 8) * side);
+    TAKE(residual, room * n_logits + MOST_FACTORS);
+    TAKE(sums, (n_logits + MOST_FACTORS) * side);
     TAKE(total, n_logits);
     TAKE(losses, 2 * n_models);
 #undef TAKE
@@ -197,7 +155,7 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
         for (j = 0; j < a.side; j++)
             a.coef[k / WIDTH * WIDTH * a.side + j * WIDTH + k % WIDTH] =
                 k < n_logits && j < p ? coef[k * p + j] : 0.0;
-    for (i = 0; i < (n_logits + 8) * a.side; i++)
+    for (i = 0; i < (n_logits + MOST_FACTORS) * a.side; i++)
         a.sums[i] = 0.0;
     for (k = 0; k < n_logits; k++)
         a.total[k] = 0.0;
@@ -238,7 +196,9 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
             for (i = 0; i < count; i++)
                 for (k = 0; k < n_logits; k++)
                     a.total[k] += a.residual[i * n_logits + k];
-            add_gradient(a.x, count, a.room, a.side, a.residual, n_logits, has_wide, a.sums);
+            for (j = 0; j < a.side; j += WIDTH)
+                add_panel(a.x + j * a.room, WIDTH, count, a.residual, n_logits, has_wide, a.sums + j,
+                    a.side);
         }
     }
     if (sums)

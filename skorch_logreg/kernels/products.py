@@ -1,4 +1,4 @@
-"""Typed calls of the passes over dense rows with several logits.
+"""Typed calls of the passes and Gram matrices of dense rows with several logits.
 
 A function returns None where no kernel takes its arguments, as in `passes`.  Rows X have shape
 (rows, p), and ``center`` (p,) is subtracted from them if it is not None.  Logits and residuals have
@@ -114,3 +114,48 @@ def softmax_hessian_product(
     rows = None, weight
     found = _run(X, center, _CURVATURE, proba.shape, rows=rows, affine=affine, before=proba)
     return None if found is None else found[1]
+
+
+def has_grams(n_outputs: int) -> bool:
+    """Return True if `grams` takes the pairs of so many classes of dense rows."""
+    room = compiled("dense_grams_buffer")
+    return room is not None and room(1, 1, n_outputs, True) > 0
+
+
+def grams(
+    X: Any,
+    units: tuple[Tensor, Tensor] | None,
+    weight: Tensor,
+    columns: Tensor | None,
+    *,
+    are_pairs: bool = False,
+) -> Tensor | None:
+    """Compute ``sum_i w_i [z_i 1]'[z_i 1]`` (n_matrices, c + 1, c + 1) for one or several weights.
+
+    ``z = (x - center) / scale``, with the two in ``units``, has some columns, or all. The weights
+    of a row are those of ``weight`` (rows, n_matrices), not negative, or the products of all pairs
+    of its columns, in the order of `torch.tril_indices` below the diagonal. The result is also None
+    for more classes than `has_grams` takes, and if the product of two columns overflows.
+    """
+    kernel = of_rows(X, "grams")
+    if kernel is None or weight.dtype != torch.float64:
+        return None
+    weight, (n_rows, n_weights) = weight.contiguous(), weight.shape
+    if units is None:
+        own = None
+    else:
+        own = [a.to(torch.float64).contiguous() for a in (units[0], units[1].reciprocal())]
+    chosen = None if columns is None else columns.to(torch.int64).contiguous()
+    side = 1 + (X.shape[1] if chosen is None else len(chosen))
+    room = compiled("dense_grams_buffer")(n_rows, side, n_weights, are_pairs)
+    if not room:
+        return None
+    n_matrices = n_weights * (n_weights - 1) // 2 if are_pairs else n_weights
+    out = weight.new_empty(n_matrices, side, side)
+    buffer = weight.new_empty(room)
+    kernel(
+        *(None if chosen is None else chosen.data_ptr(), side - 1),
+        *((None, None) if own is None else map(Tensor.data_ptr, own)),
+        *(weight.data_ptr(), n_weights, are_pairs, out.data_ptr(), buffer.data_ptr()),
+    )
+    return out if bool(out.sum().isfinite()) else None

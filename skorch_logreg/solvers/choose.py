@@ -19,6 +19,7 @@ from skorch_logreg.curvature import (
     rough_seconds,
 )
 from skorch_logreg.kernels.passes import has_newton_step
+from skorch_logreg.kernels.products import has_grams
 from skorch_logreg.objective import Objective, Point, sampled_at
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 
@@ -203,7 +204,9 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
     """Return the plan of the Hessian of all rows, or of a sample of them."""
     _, n_outputs, side = objective.shape
     rows = n_rows or objective.data.n_samples
-    cost = _passes(objective, partial(exact_seconds, rows, n_outputs, side - 1))
+    has_kernel = _is_dense(objective) and has_grams(n_outputs)
+    seconds = partial(exact_seconds, rows, n_outputs, side - 1, has_kernel=has_kernel)
+    cost = _passes(objective, seconds)
     size = (n_outputs * side) ** 2
     if n_rows is None:
         return CurvaturePlan(

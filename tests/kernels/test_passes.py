@@ -12,7 +12,7 @@ import torch
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.data import dense, from_arrays
-from skorch_logreg.kernels import passes
+from skorch_logreg.kernels import passes, products
 from skorch_logreg.kernels.library import library
 from skorch_logreg.kernels.logits import weighted_loss
 from skorch_logreg.losses import Binomial, Multinomial
@@ -334,8 +334,8 @@ def test_last_rows_of_a_sparse_gram(rows):
     X, _, _, _ = problem((130, 12), sparse=True, weighted=False)
     weight = torch.from_numpy(np.random.default_rng(2).exponential(size=130))
     columns = torch.tensor([7, 2, 11, 0, 5])
-    whole = passes.gram(ROWS[rows](X), weight, columns)
-    found = passes.sparse_gram_rows(ROWS[rows](X), weight, columns, 3)
+    whole = passes.sparse_gram(ROWS[rows](X), weight, columns)
+    found = passes.sparse_gram(ROWS[rows](X), weight, columns, 3)
     torch.testing.assert_close(found[:-1], whole[3:-1], rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(found[-1], whole[-1], rtol=1e-13, atol=1e-13)
     dense = np.column_stack([X[:, columns.numpy()], np.ones(130)])
@@ -348,5 +348,5 @@ def test_a_gram_of_strided_columns():
     X, _, _, _ = problem((130, 80), sparse=False, weighted=False)
     weight = torch.from_numpy(np.random.default_rng(2).exponential(size=130))
     rows, columns = torch.from_numpy(np.ascontiguousarray(X)), torch.arange(80)[1::2]
-    found = passes.gram(rows, weight, columns)
-    assert torch.equal(found, passes.gram(rows, weight, columns.clone()))
+    found = products.grams(rows, None, weight[:, None], columns)
+    assert torch.equal(found, products.grams(rows, None, weight[:, None], columns.clone()))

@@ -12,7 +12,7 @@ from skorch_logreg.kernels import products
 from skorch_logreg.kernels.library import library
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
-from skorch_logreg.objective.hessian import hessian_product
+from skorch_logreg.objective.hessian import hessian_product, loss_hessian
 from skorch_logreg.penalties import L2
 from tests.kernels.compiler import without_kernels
 from tests.kernels.test_passes import ROWS
@@ -83,6 +83,27 @@ def test_they_equal_torch_to_rounding(shape, rows, kind, name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("kind", ["stored", "near", "far"])
+@pytest.mark.parametrize("rows", DENSE)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 0), (300, 3), (130, 17), (70, 60)], ids=str)
+def test_hessians_equal_those_of_torch(shape, rows, kind, name):
+    """All columns, or some in any order, of which a tile holds all products or not."""
+    if kind == "far" and "float32" in rows:
+        pytest.skip("float32 does not hold such rows")
+    objective = problem(shape, rows, name, stored=kind == "stored", far=kind == "far")
+    params = torch.from_numpy(np.random.default_rng(1).normal(size=objective.shape))
+    point = objective.evaluate(params / max(shape[1], 1) ** 0.5)
+    chosen = torch.arange(shape[1]).flip(0)[::2]
+    for columns in (None, chosen):
+        with without_kernels():
+            wanted = loss_hessian(objective, point, columns)
+        found = loss_hessian(objective, point, columns)
+        # the weighted mean of products of two columns, of deviations about one
+        limit = 1e-9 if kind == "far" else 1e-13
+        torch.testing.assert_close(found, wanted, rtol=0, atol=limit * (shape[0] + 1))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("rows", [rows for rows in DENSE if "second" not in rows])
 def test_kernels_take_these_rows(rows, name):
     """Otherwise the test above would compare torch with torch."""
@@ -100,6 +121,23 @@ def test_kernels_take_these_rows(rows, name):
     assert product is not None
     assert products.product(*several, affine, logits)
     assert products.transposed_product(*several, logits) is not None
+    with mock.patch.object(dense.products, "grams", wraps=products.grams) as grams:
+        block.gram(proba, proba if objective.loss.kernel == "multinomial" else None)
+    assert grams.call_count == (objective.shape[0] if objective.loss.n_outputs > 1 else 1)
+
+
+def test_products_of_columns_that_overflow_before_they_are_weighted():
+    """Rows of hardly any weight may be far away."""
+    X = torch.ones(30, 3, dtype=torch.float64)
+    X[-1] = 1e160
+    proba = torch.full((30, 3), 0.5, dtype=torch.float64)
+    proba[-1] = 1e-158
+    assert products.grams(X, None, proba, None, are_pairs=True) is None
+    data = from_arrays(X.numpy(), np.arange(30) % 3)
+    zeros = torch.zeros(3, dtype=torch.float64)
+    block = data.standardised(zeros, zeros + 1, data.targets, 3)
+    gram = block.block(slice(0, 30)).gram(proba[:, None], proba[:, None])[0, 0, 0, 1, 0]
+    torch.testing.assert_close(gram, zeros[0] - (29 / 4 + 1e4))
 
 
 def test_blas_takes_coefficients_that_no_cache_holds():

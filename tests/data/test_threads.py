@@ -1,12 +1,19 @@
 """Threads: a fit sets those of the thread that calls, and of its pool, and no others."""
 
 import threading
+import time
 
 import pytest
 import torch
 
 from skorch_logreg.data import threads
-from skorch_logreg.data.threads import map_blocks, several_threads, single_thread, workers
+from skorch_logreg.data.threads import (
+    map_blocks,
+    several_threads,
+    single_thread,
+    sum_blocks,
+    workers,
+)
 
 
 @pytest.fixture(params=["own", "torch"])
@@ -62,3 +69,54 @@ def test_other_threads_are_left_alone():
         assert torch.__config__.parallel_info().count(": 3") >= 2
     finally:
         torch.set_num_threads(before)
+
+
+class Held:
+    """A result that counts how many there are at a time."""
+
+    now = most = 0
+
+    def __init__(self, block):
+        time.sleep(0.001)
+        self.block = block
+        Held.now += 1
+        Held.most = max(Held.most, Held.now)
+
+    def __del__(self):
+        Held.now -= 1
+
+
+def test_few_results_of_a_sum_are_held_at_a_time():
+    """Hessians of all blocks would take as much memory as X."""
+    Held.now = Held.most = 0
+    with workers(2):
+        total = sum_blocks(lambda total, found: found, Held, range(200))
+    assert total.block == 199
+    assert Held.most < 50
+
+
+def test_the_calling_thread_computes_blocks_as_any_other():
+    """It has one thread for each, so that no result depends on who computes it."""
+    seen = []
+
+    def block(i):
+        time.sleep(0.001)
+        seen.append((threading.get_ident(), threads.thread_count(), torch.get_num_threads()))
+        return i
+
+    with workers(2):
+        assert map_blocks(block, range(20)) == list(range(20))
+        assert threads.thread_count() == 2
+    assert len({thread for thread, _, _ in seen}) == 2
+    assert threading.get_ident() in {thread for thread, _, _ in seen}
+    assert {(own, torch_s) for _, own, torch_s in seen} == {(1, 1)}
+
+
+def test_errors_are_those_of_the_first_block():
+    def block(i):
+        time.sleep(0.01 if i == 0 else 0.0)
+        raise ValueError(f"block {i}")
+
+    for _ in range(5):
+        with workers(3), pytest.raises(ValueError, match="block 0"):
+            map_blocks(block, range(30))

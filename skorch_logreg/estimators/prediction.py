@@ -304,7 +304,8 @@ def _affine(X: Any, coef: Any, intercept: Any) -> Tensor:
         coef, intercept = (part.to(X.device, dtype) for part in (coef, intercept))
     converts, on_cpu = X.dtype != coef.dtype, X.device.type == "cpu"
 
-    logits = coef.new_empty(X.shape[0], coef.shape[0])
+    with torch.inference_mode(False):  # other threads write to it, outside of that mode
+        logits = coef.new_empty(X.shape[0], coef.shape[0])
 
     def product(rows: Tensor, out: Tensor) -> Tensor:
         with torch.autocast(X.device.type, enabled=False):  # autocast is set for each thread

@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from skorch_logreg import MultiLabel, TorchLogisticClassifier
 from skorch_logreg.data import ArrayChunks
+from skorch_logreg.data.threads import workers
 from tests.estimators.data import binary, multi
 
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
@@ -177,6 +178,15 @@ def test_coefficients_that_callers_assign():
     np.testing.assert_allclose(model.decision_function(X), expected, rtol=1e-12)
     model.coef_ = np.ones((1, 4), dtype=int)
     np.testing.assert_allclose(model.decision_function(X), X.sum(axis=1) + model.intercept_)
+
+
+def test_threads_predict_in_inference_mode():
+    """Other threads than the caller's are not in that mode."""
+    X = np.random.default_rng(0).standard_normal((300_000, 40))
+    model = TorchLogisticClassifier().fit(X[:200], X[:200, 0] > 0)
+    wanted = model.decision_function(X)
+    with torch.inference_mode(), workers(2):
+        np.testing.assert_array_equal(model.decision_function(X), wanted)
 
 
 def test_autocast_does_not_reach_predictions():

@@ -141,7 +141,7 @@ def sum_blocks(
     function: Callable[[Item], Result],
     blocks: Sequence[Item],
 ) -> Result:
-    """Add the results of `map_blocks` in order, of which few are held at a time."""
+    """Add the results of `map_blocks` in order, and hold few of them at a time."""
     return _gathered(partial(reduce, add), function, blocks)
 
 

@@ -102,17 +102,17 @@ INNER int64_t divide(int64_t side, int64_t n_matrices, double *buffer, arrays_t 
     return start;
 }
 
-/* How matrices are computed: not at all, in which case the caller does it, one by one, or together. */
-enum { NOT_HERE, ONE_BY_ONE, TOGETHER };
+/* Methods for a number of columns and weights. */
+enum { UNSUPPORTED, ONE_BY_ONE, TOGETHER };
 
-INNER int way_of(int64_t side, int64_t n_factors, int are_pairs)
+INNER int method_of(int64_t side, int64_t n_factors, int are_pairs)
 {
     arrays_t a;
     int64_t n_matrices = number_of_matrices(n_factors, are_pairs);
     if (n_matrices < 2 || side > COLUMNS_PER_WEIGHT * n_matrices)
         return ONE_BY_ONE;
     if (are_pairs) /* with 300 classes, BLAS takes a fifth of the time */
-        return TILE_ROWS * n_matrices > MOST_NUMBERS ? NOT_HERE : TOGETHER;
+        return TILE_ROWS * n_matrices > MOST_NUMBERS ? UNSUPPORTED : TOGETHER;
     divide(side, n_matrices, 0, &a);
     return n_matrices * a.size > MOST_NUMBERS ? ONE_BY_ONE : TOGETHER;
 }
@@ -122,7 +122,7 @@ EXPORT int64_t dense_grams_buffer(int64_t n_rows, int64_t side, int64_t n_factor
 {
     arrays_t a;
     int64_t padded = gram_side(side);
-    switch (way_of(side, n_factors, are_pairs)) {
+    switch (method_of(side, n_factors, are_pairs)) {
     case ONE_BY_ONE:
         return n_rows + padded * padded + gram_buffer(padded);
     case TOGETHER:
@@ -199,7 +199,7 @@ EXPORT CLONES void dense_grams(const void *entries, int64_t n_rows, int64_t n_co
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, unit};
     int64_t side = n_chosen + 1, n_matrices = number_of_matrices(n_factors, are_pairs);
-    if (way_of(side, n_factors, are_pairs) == ONE_BY_ONE)
+    if (method_of(side, n_factors, are_pairs) == ONE_BY_ONE)
         one_by_one(&m, columns, n_chosen, factor, n_factors, are_pairs, out, buffer);
     else
         together(&m, columns, n_chosen, factor, n_factors, are_pairs, out, buffer);

@@ -37,6 +37,12 @@ typedef struct {
         } \
     }
 
+/* Call a function with the constants of the type of the logits and of the order of their entries. */
+#define BY_LAYOUT(FUNCTION, c, is_single, ...) \
+    ((c)->n_classes < FEW_CLASSES \
+            ? (is_single ? FUNCTION(c, 1, 1, __VA_ARGS__) : FUNCTION(c, 0, 1, __VA_ARGS__)) \
+            : (is_single ? FUNCTION(c, 1, 0, __VA_ARGS__) : FUNCTION(c, 0, 0, __VA_ARGS__)))
+
 /* Number of that entry in an array like the logits. */
 #define IN_ROWS(c, t) (((t)->first + i) * (c)->n_classes + k)
 
@@ -257,14 +263,7 @@ EXPORT CLONES void multinomial_moved(const void *logits, int is_single, int64_t 
 {
     classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
         weight_model};
-    if (n_classes < FEW_CLASSES && is_single)
-        moved(&c, 1, 1, logits, before, *limit, sums);
-    else if (n_classes < FEW_CLASSES)
-        moved(&c, 0, 1, logits, before, *limit, sums);
-    else if (is_single)
-        moved(&c, 1, 0, logits, before, *limit, sums);
-    else
-        moved(&c, 0, 0, logits, before, *limit, sums);
+    BY_LAYOUT(moved, &c, is_single, logits, before, *limit, sums);
     add_rest(1, n_models, sums);
 }
 
@@ -277,14 +276,7 @@ EXPORT CLONES void multinomial_models(const void *logits, int is_single, int64_t
 {
     classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
         weight_model};
-    if (n_classes < FEW_CLASSES && is_single)
-        models(&c, 1, 1, logits, sums, residual);
-    else if (n_classes < FEW_CLASSES)
-        models(&c, 0, 1, logits, sums, residual);
-    else if (is_single)
-        models(&c, 1, 0, logits, sums, residual);
-    else
-        models(&c, 0, 0, logits, sums, residual);
+    BY_LAYOUT(models, &c, is_single, logits, sums, residual);
     add_rest(1, n_models, sums);
 }
 
@@ -298,14 +290,7 @@ EXPORT CLONES void multinomial_along(const void *logits, int is_single, int64_t 
 {
     classes_t c = {n_rows, n_models, n_classes, class_of, class_row, class_model, weight, weight_row,
         weight_model};
-    if (n_classes < FEW_CLASSES && is_single)
-        along(&c, 1, 1, logits, change, steps, sums);
-    else if (n_classes < FEW_CLASSES)
-        along(&c, 0, 1, logits, change, steps, sums);
-    else if (is_single)
-        along(&c, 1, 0, logits, change, steps, sums);
-    else
-        along(&c, 0, 0, logits, change, steps, sums);
+    BY_LAYOUT(along, &c, is_single, logits, change, steps, sums);
     add_rest(3, n_models, sums);
 }
 

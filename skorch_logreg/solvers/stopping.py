@@ -102,14 +102,7 @@ class StoppingRule:
     ) -> tuple[list[Status | None], list[Tensor | None]]:
         """Return the status of models that stop, and directions of recession of separable ones."""
         state = run.state
-        exhausted = [
-            Status.PRECISION
-            if stalls >= MAX_STALLS
-            else Status.MAX_ITER
-            if run.n_iter >= self.max_iter
-            else None
-            for stalls in run.stalls
-        ]
+        exhausted = self._exhausted(run)
         converged = [
             trusted and r <= self.tol
             for r, trusted in zip(reached, state.trusted.tolist(), strict=True)
@@ -120,28 +113,45 @@ class StoppingRule:
         for i, direction in enumerate(directions):
             if direction is not None:
                 status[i] = Status.SEPARABLE
-            elif converged[i] and run.missed[i] > max(self.tol**2, VALUE_ROUNDING) * value[i]:
+            elif converged[i] and run.missed[i] > self._allowed * value[i]:
                 value[i] = max(value[i], torch.finfo(torch.float64).tiny)
                 status[i], reached[i] = exhausted[i], math.sqrt(run.missed[i] / value[i])
             elif converged[i] and (hidden := self._hidden_by_rounding(run, i)):
                 status[i], reached[i] = exhausted[i], math.sqrt(hidden)
         return status, directions
 
+    def _exhausted(self, run: RunState) -> list[Status | None]:
+        """Return the status of models that stop without convergence."""
+        return [
+            Status.PRECISION
+            if stalls >= MAX_STALLS
+            else Status.MAX_ITER
+            if run.n_iter >= self.max_iter
+            else None
+            for stalls in run.stalls
+        ]
+
+    @property
+    def _allowed(self) -> float:
+        """What decrements may miss, relative to the objective, of models that stop."""
+        return max(self.tol**2, VALUE_ROUNDING)
+
+    def _may_stop_after(self, run: RunState, left: Tensor, value: Tensor) -> Tensor:
+        """Return True for models that may stop after a step with ``left`` (m,) > 0.
+
+        What the next decrement misses is known after one step more of the models that go on.
+        """
+        exhausted = left.new_tensor([how is not None for how in self._exhausted(run)])
+        return (left > 0) & ((left <= self._allowed * value) | (exhausted > 0))
+
     def after_step(
         self, run: RunState, state: Any, stalls: tuple[int, ...], n_steps: int = 1
     ) -> RunState:
         """Return a run with the state after a step, and what the step says about both."""
-        state, missed = self._doubted(run, state)
+        after = replace(run, stalls=stalls, n_iter=run.n_iter + n_steps, least=run.least_so_far)
+        state, missed = self._doubted(after, state)
         quiet = self._updated_quiet(run, state, missed)
-        return replace(
-            run,
-            state=state,
-            quiet=quiet,
-            missed=missed,
-            stalls=stalls,
-            n_iter=run.n_iter + n_steps,
-            least=run.least_so_far,
-        )
+        return replace(after, state=state, quiet=quiet, missed=missed)
 
     def _doubted(self, run: RunState, state: Any) -> tuple[Any, tuple[float, ...]]:
         """Doubt decrements after steps along which the curvature may have changed.
@@ -165,7 +175,8 @@ class StoppingRule:
             return state, none
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(left)))
         trusted = state.trusted & ((left == 0) | is_newton.to(left.device))
-        missed = torch.maximum(left, self._ahead(objective, state, trusted & (left > 0)))
+        asked = trusted & self._may_stop_after(run, left, point.value)
+        missed = torch.maximum(left, self._ahead(objective, state, asked))
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
     def _uncounted(
@@ -199,7 +210,8 @@ class StoppingRule:
         missed = run.missed
         if run.objective.penalty.smooth and any(missed):
             left = state.decrement.new_tensor(missed)
-            ahead = self._ahead(run.objective, state, left > 0)
+            asked = self._may_stop_after(run, left, state.point.value)
+            ahead = self._ahead(run.objective, state, asked)
             missed = tuple(torch.maximum(left, ahead).tolist())
         return replace(run, state=state, missed=missed)
 

@@ -12,7 +12,7 @@ from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import LBFGS, NewtonCholesky, drive
 from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 from skorch_logreg.solvers.smooth import with_newton_directions
-from skorch_logreg.solvers.stopping import StoppingRule
+from skorch_logreg.solvers.stopping import RunState, StoppingRule
 
 
 def wide(seed, n_classes, rows=8, columns=20):
@@ -79,3 +79,23 @@ def test_every_model_has_its_own_next_step():
     for models in ([0], [1], [0, 1]):
         found = rule._ahead(of, with_newton_directions(of, state, models), every)
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("max_iter", [5, 100])
+def test_only_models_that_may_stop_are_asked_what_the_next_step_misses(max_iter, monkeypatch):
+    """The others take that step, after which they are asked again: the answer costs passes."""
+    of, seen = wide(0, 2), []
+    of = replace(of, reg_strength=of.reg_strength.repeat(3))
+    state, rule = NewtonCholesky().init(of, of.zeros(), 0.1), StoppingRule(of, 0.1, max_iter, True)
+
+    def ahead(self, objective, state, asked):
+        seen.append(asked.tolist())
+        return torch.zeros_like(state.decrement)
+
+    monkeypatch.setattr(StoppingRule, "_ahead", ahead)
+    value = float(state.point.value[0])
+    missed = (0.0, 0.009 * value, 0.011 * value)  # below and above ``tol ** 2``
+    each = dict.fromkeys(("least", "before", "quiet"), ())
+    run = RunState(of, state, (0, 1, 2), (0, 0, 0), first=0, n_iter=5, missed=missed, **each)
+    assert rule.after_proof(run, state).missed == missed
+    assert seen == [[False, True, max_iter == 5]]

@@ -34,37 +34,33 @@ class CompiledPasses:
     def loss_terms(
         self, loss: str, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
     ) -> tuple[Tensor, ...] | None:
+        if self._is_single(loss, params):
+            rows = self._stored, self.targets, self.weight, params
+            return passes.logistic_loss(
+                *rows, units=self._units, logits=logits, before=before, second=second
+            )
         several = self._rows_of_several(params.shape[:2].numel())
-        terms: tuple[Tensor, ...] | None = None
-        if several is not None and not second:
-            terms = products.loss_terms(
-                *(loss, *several),
-                targets=self.targets,
-                weight=self.weight,
-                affine=self._raw(params),
-                logits=logits,
-                before=before,
-            )
-        elif self._is_single(loss, params):
-            slope, shift = self._raw(params)
-            terms = passes.logistic_loss(
-                *(self._stored, self.targets, self.weight, slope.view(-1), shift.item()),
-                logits=logits,
-                before=before,
-                second=second,
-            )
+        if several is None or second:
+            return None
+        terms: tuple[Tensor, ...] | None = products.loss_terms(
+            *(loss, *several),
+            targets=self.targets,
+            weight=self.weight,
+            affine=self._raw(params),
+            logits=logits,
+            before=before,
+        )
         return terms and (terms[0], *map(self._standardised, terms[1:]))
 
     def hessian_product(self, loss: str, params: Tensor, curvature: Tensor) -> Tensor | None:
+        if self._is_single(loss, params):
+            own = curvature, self.weight, params, self._units
+            return passes.logistic_hessian_product(self._stored, *own)
         several = self._rows_of_several(params.shape[:2].numel())
-        product, weight = None, self.weight
-        if several is not None and loss == "multinomial":
-            affine = self._raw(params)
-            product = products.softmax_hessian_product(*several, curvature, weight, affine)
-        elif self._is_single(loss, params):
-            slope, shift = self._raw(params)
-            own = slope.view(-1), shift.item()
-            product = passes.logistic_hessian_product(self._stored, curvature, weight, *own)
+        if several is None or loss != "multinomial":
+            return None
+        rows = *several, curvature, self.weight
+        product = products.softmax_hessian_product(*rows, self._raw(params))
         return None if product is None else self._standardised(product)
 
     def _is_single(self, loss: str, params: Tensor) -> bool:

@@ -13,6 +13,7 @@ from skorch_logreg.curvature.cholesky import (
     scaled_cholesky,
 )
 from skorch_logreg.data import Block
+from skorch_logreg.data.threads import workers
 from skorch_logreg.fitting.batch_start import start_on_batches
 from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import Objective, on_sample, row_kernel
@@ -24,6 +25,7 @@ from skorch_logreg.solvers.choose import (
     allows_dual,
     choose_curvature,
     is_low_precision_first,
+    is_small,
     newton_samples,
     sample_sizes,
 )
@@ -72,7 +74,8 @@ def cold_start(
         part = on_sample(objective, rows).low_precision()
         # the solution on the sample is about as far from that on all rows (Wilks 1938)
         error = (n_outputs * side / rows) ** 0.5
-        outcome = drive(solver, part, found, tol=error, max_iter=left, bound=False, proof=False)
+        with workers(1 if is_small(rows, len(found), n_outputs, side) else None):
+            outcome = drive(solver, part, found, tol=error, max_iter=left, bound=False, proof=False)
         # a sample that lacks a class or is separable has its optimum at infinity
         bounded = [status is Status.CONVERGED for status in outcome.status]
         keep = torch.tensor(bounded, device=zero.device)

@@ -136,27 +136,38 @@ EXPORT CLONES void add_gram(const matrix_t *m, int is_rough, const int64_t *colu
         DISPATCH(gram_double, columns, n_chosen, root, side, buffer, out);
 }
 
-/* Write the logits `before + X slope + shift`, add the gradient (p + 1,) of the weighted loss and,
-   if it is not NULL, `second` (p + 1,), the sums of every column times the loss's second derivative,
-   and return the loss. */
+/* Write logits: `before`, if it is not NULL, plus those of params (p + 1,) over rows
+   (X - center) / scale, or X itself if these are NULL. Add the gradient (p + 1,) of the weighted loss
+   and, if it is not NULL, `second` (p + 1,), the sums of every column times the loss's second
+   derivative, both zero before, and return the loss. `slope` (p,) is overwritten. */
 EXPORT double dense_loss(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
-    const double *weight, int64_t weight_stride, const double *slope, double shift,
-    const double *before, double *logits, double *gradient, double *second)
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, double *slope, const double *before, double *logits, double *gradient,
+    double *second)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {sign, weight, weight_stride, 0};
-    return dense_pass(&m, &rows, slope, shift, before, logits, gradient, second);
+    double shift = stored_slope(n_columns, center, scale, params, slope);
+    double value = dense_pass(&m, &rows, slope, shift, before, logits, gradient, second);
+    standardise(n_columns, center, scale, gradient);
+    if (second)
+        standardise(n_columns, center, scale, second);
+    return value;
 }
 
-/* Add `X' D (X slope + shift)` (p + 1,), where D are curvatures times weights. */
+/* Write the product (p + 1,), zero before, of the Hessian and params (p + 1,) over rows
+   (X - center) / scale, from curvatures times weights. `slope` (p,) is overwritten. */
 EXPORT void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *curvature,
-    const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, double *slope, double *product)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {0, weight, weight_stride, curvature};
+    double shift = stored_slope(n_columns, center, scale, params, slope);
     dense_pass(&m, &rows, slope, shift, 0, 0, product, 0);
+    standardise(n_columns, center, scale, product);
 }
 
 /* The side of a Gram matrix in whole panels. */

@@ -14,8 +14,8 @@ VARIABLE = "SKORCH_LOGREG_KERNELS"
 _DENSE = (c_void_p, c_int64, c_int64, c_int64, c_int64, c_int)
 _SPARSE = (c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int)
 _BY_ROW = (c_void_p, c_int64, c_int64)  # one number for each row, or row and model
-_LOSS = (c_void_p, c_void_p, c_int64, c_void_p, c_double, *(c_void_p,) * 4)
-_HESSIAN_PRODUCT = (c_void_p, c_void_p, c_int64, c_void_p, c_double, c_void_p)
+_LOSS = (c_void_p, c_void_p, c_int64, *(c_void_p,) * 8)
+_HESSIAN_PRODUCT = (c_void_p, c_void_p, c_int64, *(c_void_p,) * 5)
 _LOGISTIC = (c_void_p, c_int64, c_int64, *_BY_ROW, *_BY_ROW)
 _MULTINOMIAL = (c_void_p, c_int, c_int64, c_int64, c_int64, *_BY_ROW)
 # arguments of the functions, as in their sources

@@ -167,6 +167,26 @@ INNER void curvature_terms(const rows_t *rows, int64_t start, int64_t count, dou
         change[i] *= curvature[i] * weight[(start + i) * rows->weight_stride];
 }
 
+/* Write the slope (p,) over X of parameters (p + 1,) over rows (X - center) / scale, and return the
+   constant. Center and scale may be NULL. */
+INNER double stored_slope(int64_t p, const double *center, const double *scale, const double *params,
+    double *slope)
+{
+    double constant = params[p];
+    for (int64_t j = 0; j < p; j++) {
+        slope[j] = scale ? params[j] / scale[j] : params[j];
+        constant -= center ? slope[j] * center[j] : 0.0;
+    }
+    return constant;
+}
+
+/* Turn sums (p + 1,) over rows of [X 1] into those over [(X - center) / scale, 1]. */
+INNER void standardise(int64_t p, const double *center, const double *scale, double *sums)
+{
+    for (int64_t j = 0; scale && j < p; j++)
+        sums[j] = (sums[j] - center[j] * sums[p]) / scale[j];
+}
+
 INNER double sum_of(int64_t count, const double *terms)
 {
     double sum = 0.0;

@@ -38,13 +38,6 @@ INNER void cholesky_solve(const double *factor, int64_t size, int64_t side, doub
     }
 }
 
-/* Divide sums (p + 1,) over the rows of X by the scale, after those of the center are subtracted. */
-INNER void standardise(const matrix_t *m, double *sums)
-{
-    for (int64_t j = 0; m->unit && j < m->n_columns; j++)
-        sums[j] = (sums[j] - m->center[j] * sums[m->n_columns]) * m->unit[j];
-}
-
 /* The units of the columns of rows (X - center) / scale, slopes (n_outputs, p) over X of parameters
    (n_outputs, p + 1) over these rows, and the constants (n_outputs,). */
 INNER void stored_units(int64_t n_outputs, int64_t p, const double *center, const double *scale,
@@ -52,13 +45,8 @@ INNER void stored_units(int64_t n_outputs, int64_t p, const double *center, cons
 {
     for (int64_t j = 0; j < p; j++)
         unit[j] = scale ? 1.0 / scale[j] : 1.0;
-    for (int64_t k = 0; k < n_outputs; k++, params += p + 1, slope += p) {
-        constant[k] = params[p];
-        for (int64_t j = 0; j < p; j++) {
-            slope[j] = params[j] * unit[j];
-            constant[k] -= center ? slope[j] * center[j] : 0.0;
-        }
-    }
+    for (int64_t k = 0; k < n_outputs; k++, params += p + 1, slope += p)
+        constant[k] = stored_slope(p, center, scale, params, slope);
 }
 
 /* Subtract the mean over several outputs from sums (n_outputs, size): a constant added to all of them
@@ -116,7 +104,7 @@ INNER int newton_at(const void *entries, int64_t n_rows, int64_t n_columns, int6
         scale ? unit : 0};
     stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
     ends[0] = dense_pass(&m, rows, slope, constant, 0, logits, sums, 0);
-    standardise(&m, sums);
+    standardise(n_columns, center, scale, sums);
     exp_minus_all(n_rows, logits, root);
     for (i = 0; i < n_rows; i++)
         root[i] = sqrt(rows->weight[i * rows->weight_stride] * root[i]) / (1.0 + root[i]);
@@ -284,7 +272,7 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
             root[i] = weight[i * weight_stride] / total[i] * (class_of[i] == k ? -wrong[i] : e[k * n + i]);
         dense_multiply(&m, 0, n, 1, root, gradient);
         gradient[n_columns] = sum_of(n, root);
-        standardise(&m, gradient);
+        standardise(n_columns, center, scale, gradient);
     }
     for (k = 1; k < n_outputs; k++)
         for (l = 0; l < k; l++) {

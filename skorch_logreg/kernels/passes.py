@@ -76,9 +76,9 @@ def logistic_loss(
     X: Any,
     targets: Tensor,
     weight: Tensor,
-    slope: Tensor,
-    shift: float,
+    params: Tensor,
     *,
+    units: tuple[Tensor, Tensor] | None,
     logits: Tensor,
     before: Tensor | None = None,
     second: bool = False,
@@ -91,10 +91,11 @@ def logistic_loss(
     targets : Tensor of shape (rows, 1, 1)
         Signs of the classes, as `Binomial` encodes them.
     weight : Tensor of shape (rows, 1)
-    slope : Tensor of shape (p,)
-    shift : float
+    params : Tensor of shape (1, 1, p + 1)
+    units : tuple of two Tensors of shape (p,), or None
+        Center and scale: the rows Z are ``(X - center) / scale``; None: X itself.
     logits : Tensor of shape (rows, 1, 1)
-        Where ``before + X slope + shift`` is written.
+        Where ``before + [Z 1] params`` is written.
     before : Tensor of shape (rows, 1, 1) or None
     second : bool
         Whether to return the third result.
@@ -103,10 +104,10 @@ def logistic_loss(
     -------
     value : Tensor of shape (1,)
         Weighted loss.
-    gradient : Tensor of shape (p + 1,)
-        ``[X 1]' r`` of the weighted residuals r.
-    second : Tensor of shape (p + 1,)
-        ``[X 1]' d`` of the weighted second derivatives d of the loss.
+    gradient : Tensor of shape (1, 1, p + 1)
+        ``[Z 1]' r`` of the weighted residuals r.
+    second : Tensor of shape (1, 1, p + 1)
+        ``[Z 1]' d`` of the weighted second derivatives d of the loss.
     """
     kernel, factor = of_rows(X, "loss"), _weight(weight)
     sign, at = _address(targets), _address(logits)
@@ -115,27 +116,39 @@ def logistic_loss(
         return None
     if before is not None and start is None:
         return None
-    slope = slope.contiguous()
-    sums = slope.new_zeros(1 + second, len(slope) + 1)
-    ends = [row.data_ptr() for row in sums] + [None] * (1 - second)
-    value = kernel(sign, *factor, slope.data_ptr(), shift, start, at, *ends)
+    # few calls of torch: threads wait for each other at every one
+    params = params.contiguous()
+    slope, *sums = params.new_zeros(2 + second, *params.shape)
+    places = [each.data_ptr() for each in (params, slope)]
+    ends = [each.data_ptr() for each in sums] + [None] * (1 - second)
+    value = kernel(sign, *factor, *_addresses(units), *places, start, at, *ends)
     return torch.tensor([value], dtype=torch.float64, device="cpu"), *sums
 
 
 def logistic_hessian_product(
-    X: Any, curvature: Tensor, weight: Tensor, slope: Tensor, shift: float
+    X: Any,
+    curvature: Tensor,
+    weight: Tensor,
+    params: Tensor,
+    units: tuple[Tensor, Tensor] | None,
 ) -> Tensor | None:
-    """Compute ``[X 1]' D (X slope + shift)`` (p + 1,) in one read of X.
+    """Compute ``[Z 1]' D [Z 1] params`` (1, 1, p + 1) in one read of X; see `logistic_loss`.
 
     D are the second derivatives of the loss, curvature (rows, 1, 1), times weight (rows, 1).
     """
     kernel, factor, own = of_rows(X, "hessian_product"), _weight(weight), _address(curvature)
     if kernel is None or factor is None or own is None:
         return None
-    slope = slope.contiguous()
-    product = slope.new_zeros(len(slope) + 1)
-    kernel(own, *factor, slope.data_ptr(), shift, product.data_ptr())
+    params = params.contiguous()
+    slope, product = params.new_zeros(2, *params.shape)
+    places = params.data_ptr(), slope.data_ptr(), product.data_ptr()
+    kernel(own, *factor, *_addresses(units), *places)
     return product
+
+
+def _addresses(units: tuple[Tensor, Tensor] | None) -> tuple[int | None, int | None]:
+    """Return the addresses of center and scale."""
+    return (None, None) if units is None else (units[0].data_ptr(), units[1].data_ptr())
 
 
 def sparse_product(X: Any, dense: Tensor) -> Tensor:
@@ -246,7 +259,7 @@ def newton_step(
     found = kernel(
         y,
         *row_weight,
-        *((None, None) if units is None else map(Tensor.data_ptr, units)),
+        *_addresses(units),
         *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, *shape),
         *map(Tensor.data_ptr, (logits, sums, gram, ends, buffer)),
     )
@@ -293,7 +306,7 @@ def newton_steps(
     kernel(
         *by_row(targets),
         *by_row(weight),
-        *((None, None) if units is None else map(Tensor.data_ptr, units)),
+        *_addresses(units),
         *(ridge.data_ptr(), shift, fit_intercept, goal, max_steps, len(params), padded),
         *map(Tensor.data_ptr, (found, n_steps, buffer)),
     )

@@ -72,22 +72,30 @@ INNER double pass(const matrix_t *m, int is_long, const rows_t *rows, const doub
 /* As dense_loss. */
 EXPORT CLONES double sparse_loss(const double *entries, const void *indices, const void *pointers,
     int64_t n_rows, int64_t n_columns, int is_long, const double *sign, const double *weight,
-    int64_t weight_stride, const double *slope, double shift, const double *before, double *logits,
-    double *gradient, double *second)
+    int64_t weight_stride, const double *center, const double *scale, const double *params,
+    double *slope, const double *before, double *logits, double *gradient, double *second)
 {
     matrix_t m = {entries, indices, pointers, n_rows, n_columns};
     rows_t rows = {sign, weight, weight_stride, 0};
-    return DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
+    double shift = stored_slope(n_columns, center, scale, params, slope);
+    double value = DISPATCH(pass, &rows, slope, shift, before, logits, gradient, second);
+    standardise(n_columns, center, scale, gradient);
+    if (second)
+        standardise(n_columns, center, scale, second);
+    return value;
 }
 
 /* As dense_hessian_product. */
 EXPORT CLONES void sparse_hessian_product(const double *entries, const void *indices,
     const void *pointers, int64_t n_rows, int64_t n_columns, int is_long, const double *curvature,
-    const double *weight, int64_t weight_stride, const double *slope, double shift, double *product)
+    const double *weight, int64_t weight_stride, const double *center, const double *scale,
+    const double *params, double *slope, double *product)
 {
     matrix_t m = {entries, indices, pointers, n_rows, n_columns};
     rows_t rows = {0, weight, weight_stride, curvature};
+    double shift = stored_slope(n_columns, center, scale, params, slope);
     DISPATCH(pass, &rows, slope, shift, 0, 0, product, 0);
+    standardise(n_columns, center, scale, product);
 }
 
 /* Multiply a row with some columns of v (n_columns, width), at most 8, whose number is a constant after

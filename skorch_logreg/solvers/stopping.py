@@ -139,7 +139,7 @@ class StoppingRule:
     def _may_stop_after(self, run: RunState, left: Tensor, value: Tensor) -> Tensor:
         """Return True for models that may stop after a step with ``left`` (m,) > 0.
 
-        What the next decrement misses is known after one step more of the models that go on.
+        The others are asked after their next step, since the answer costs passes.
         """
         exhausted = left.new_tensor([how is not None for how in self._exhausted(run)])
         return (left > 0) & ((left <= self._allowed * value) | (exhausted > 0))

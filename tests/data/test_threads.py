@@ -120,3 +120,21 @@ def test_errors_are_those_of_the_first_block():
     for _ in range(5):
         with workers(3), pytest.raises(ValueError, match="block 0"):
             map_blocks(block, range(30))
+
+
+@pytest.mark.parametrize("is_other", [False, True])
+def test_interrupts_of_any_thread_end_the_call(is_other):
+    """The other blocks are left, and the threads of the pool take the next call."""
+    seen, main = [], threading.get_ident()
+
+    def block(i):
+        seen.append(i)
+        time.sleep(0.001)
+        if i > 3 and (threading.get_ident() != main) == is_other:
+            raise KeyboardInterrupt
+
+    with workers(3):
+        with pytest.raises(KeyboardInterrupt):
+            map_blocks(block, range(1000))
+        assert len(seen) < 100
+        assert map_blocks(abs, range(-5, 0)) == [5, 4, 3, 2, 1]

@@ -124,14 +124,14 @@ LOGITS += [700.0, 708.3, 709.0, 720.0, 740.0, 745.0, 746.0, 800.0, 1e5, 1e300]
 def terms(logits, sign):
     """Loss, residual and second derivative of single rows, whose only entry is the logit."""
     one = torch.ones(1, 1, dtype=torch.float64)
-    out = torch.empty(1, 1, 1, dtype=torch.float64)
+    out, params = torch.empty(1, 1, 1, dtype=torch.float64), one.new_tensor([[[1.0, 0.0]]])
     target = torch.full((1, 1, 1), sign, dtype=torch.float64)
     for logit in logits:
         X = torch.tensor([[logit]], dtype=torch.float64)
         value, gradient, second = passes.logistic_loss(
-            X, target, one, one[0], 0.0, logits=out, second=True
+            X, target, one, params, units=None, logits=out, second=True
         )
-        yield value.item(), gradient[-1].item(), second[-1].item()
+        yield value.item(), gradient[0, 0, -1].item(), second[0, 0, -1].item()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -296,8 +296,9 @@ def test_sums_of_losses_are_exact_to_the_last_digit():
     factor = torch.from_numpy(weight)[:, None]
     losses = Binomial().value(logits, sign)[:, 0].numpy()
     exact = math.fsum(losses * weight)
-    one, out = torch.ones(1, dtype=torch.float64), torch.empty_like(logits)
-    found = [passes.logistic_loss(logits[:, :, 0], sign, factor, one, 0.0, logits=out)[0]]
+    rows, params = (logits[:, :, 0], sign, factor), logits.new_tensor([[[1.0, 0.0]]])
+    out = torch.empty_like(logits)
+    found = [passes.logistic_loss(*rows, params, units=None, logits=out)[0]]
     for m in (1, 3):
         wide = [
             array.expand(n, m, *array.shape[2:]).contiguous() for array in (logits, sign, factor)

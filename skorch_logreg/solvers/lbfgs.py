@@ -64,10 +64,7 @@ class LBFGS(SmoothSolver):
             state = renewed(objective, state, stale)
         point = state.point
         direction = newton_step(state, -_two_loop(state))
-        last = all(
-            model.age and model.decrement_ratio * model.rate <= 1 for model in state.progress
-        )
-        target, change = take_step(objective, point, direction, last)
+        target, change = take_step(objective, point, direction, _is_likely_last(state))
         pair = _pair(change, target.gradient - point.gradient)
         kept = min(self.memory, max(MAX_STORED_NUMBERS // (2 * change.numel()), 3))
         state = moved(replace(state, pairs=(*state.pairs, pair)[-kept:]), target)
@@ -83,6 +80,15 @@ class LBFGS(SmoothSolver):
         if not models:
             return state
         return with_newton_directions(objective, replace(state, progress=progress), models)
+
+
+def _is_likely_last(state: SmoothState) -> bool:
+    """Return True if the decrements of all models are likely to meet their goal after a step."""
+    ratios = (state.decrement / (state.tol**2 * state.point.value)).tolist()
+    return all(
+        ratio * model.expected_rate <= 1
+        for model, ratio in zip(state.progress, ratios, strict=True)
+    )
 
 
 def _doubted(before: Point, state: SmoothState) -> SmoothState:

@@ -45,6 +45,11 @@ class ModelProgress:
         """True if so much of the curvature was lost that only a new one confirms a decrement."""
         return self.lost_curvature > MAX_LOST_CURVATURE
 
+    @property
+    def expected_rate(self) -> float:
+        """Contraction to expect of the next step; infinite if nothing is known of it."""
+        return self.rate if self.age else self.plan.proof_rate or math.inf
+
     def proof_rate(self) -> float:
         """Return the contraction that confirms a decrement; it is stricter for old curvatures.
 

@@ -155,8 +155,8 @@ class DenseRows(InMemory):
 
     def _sample(self, n_rows: int) -> "DenseRows":
         part = super()._sample(n_rows)
-        if part.design is None:
-            part.X = part.X.contiguous()
+        if part.design is None and not part.X.is_contiguous():
+            part.X = gather_in_threads(part.X)
         return part
 
     def _picked(self, rows: Tensor) -> Any:

@@ -97,12 +97,16 @@ def take_models(array: Any, models: Tensor) -> Any:
     return gather_columns(array.flatten(1), columns).view(len(array), len(models), *shape)
 
 
-def gather_in_threads(X: Tensor, columns: Tensor) -> Tensor:
-    """Copy scattered columns of many rows, by all threads."""
-    out = torch.empty(len(X), len(columns), dtype=X.dtype, device=X.device)
+def gather_in_threads(X: Tensor, columns: Tensor | None = None) -> Tensor:
+    """Copy scattered columns of many rows, or all columns, by all threads."""
+    width = X.shape[1] if columns is None else len(columns)
+    out = torch.empty(len(X), width, dtype=X.dtype, device=X.device)
 
     def part(rows: slice) -> None:
-        gather_columns(X[rows], columns, out=out[rows])
+        if columns is None:
+            out[rows] = X[rows]
+        else:
+            gather_columns(X[rows], columns, out=out[rows])
 
     step = max(-(-len(X) // thread_count()), CACHED_ENTRIES // max(X.shape[1], 1))
     map_blocks(part, [*pieces(0, len(X), step)])

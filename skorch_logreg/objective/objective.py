@@ -139,7 +139,7 @@ class Objective:
         def kernel(block: Block) -> tuple[Tensor, ...]:
             return (class_weight(self.loss, block.targets, block.weight),)
 
-        (weight,) = self.data.reduce(kernel, reads=0)
+        (weight,) = self.data.reduce(kernel, reads=0, few=True)
         return weight.expand(len(self.reg_strength), -1)
 
     def prior(self) -> Tensor:

@@ -250,6 +250,13 @@ class DenseBlock(CompiledPasses, FormedRows):
         found = _compiled_grams(self._X, (self._center, self._scale), weight, rank_one, columns)
         return super().gram(weight, rank_one, columns) if found is None else found
 
+    def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        found = None if columns is not None else passes.moments(self._X, self._center, weight)
+        if found is None:
+            return super().deviations(weight, columns)
+        found[1] /= self._scale
+        return found.div_(self._scale)
+
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         z = gather_columns(self._values, columns).sub_(self._remaining_center[columns])
         z.mul_(weight[:, None]).div_(self._scale[columns])

@@ -170,6 +170,48 @@ EXPORT void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n
     standardise(n_columns, center, scale, product);
 }
 
+#define MOMENT_COLUMNS 1024 /* whose sums a core's first cache holds */
+
+/* Add the weighted sums of the deviations of some columns from `about`, and of their squares. */
+INNER double moments(const matrix_t *m, int is_float, int by_column, const double *about,
+    const double *weight, int64_t stride, int64_t first, int64_t count, double *restrict sum,
+    double *restrict square)
+{
+    int64_t n = m->n_rows, i, j;
+    for (j = 0; by_column && j < count; j++) {
+        const void *x = moved(m->entries, (first + j) * m->column_stride, is_float);
+        double a = 0.0, b = 0.0;
+#pragma omp simd reduction(+ : a, b)
+        for (i = 0; i < n; i++) {
+            double z = entry(x, i, is_float) - about[first + j], own = weight[i * stride] * z;
+            a += own, b += own * z;
+        }
+        sum[first + j] += a, square[first + j] += b;
+    }
+    for (i = 0; !by_column && i < n; i++) {
+        const void *x = moved(m->entries, i * m->row_stride + first, is_float);
+#pragma omp simd
+        for (j = 0; j < count; j++) {
+            double z = entry(x, j, is_float) - about[first + j], own = weight[i * stride] * z;
+            sum[first + j] += own, square[first + j] += own * z;
+        }
+    }
+    return 0.0;
+}
+
+/* Add the weighted sums of the deviations of every column from `about` (p,), and of their squares, to
+   sums (2, p). */
+EXPORT CLONES void dense_moments(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *about, const double *weight,
+    int64_t weight_stride, double *sums)
+{
+    matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
+    const matrix_t *m = &own;
+    for (int64_t first = 0; first < n_columns; first += MOMENT_COLUMNS)
+        DISPATCH(moments, about, weight, weight_stride, first, smaller(MOMENT_COLUMNS, n_columns - first),
+            sums, sums + n_columns);
+}
+
 /* The side of a Gram matrix in whole panels. */
 EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PANEL; }
 

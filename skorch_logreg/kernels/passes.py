@@ -146,6 +146,19 @@ def logistic_hessian_product(
     return product
 
 
+def moments(X: Tensor, about: Tensor, weight: Tensor) -> Tensor | None:
+    """Compute weighted sums of ``X - about`` and of its squares, (2, p), in one read of X.
+
+    about has shape (p,) and weight (rows,), both in float64.
+    """
+    kernel = of_rows(X, "moments")
+    if kernel is None:
+        return None
+    sums = about.new_zeros(2, len(about))
+    kernel(about.data_ptr(), weight.data_ptr(), weight.stride(0), sums.data_ptr())
+    return sums
+
+
 def _addresses(units: tuple[Tensor, Tensor] | None) -> tuple[int | None, int | None]:
     """Return the addresses of center and scale."""
     return (None, None) if units is None else (units[0].data_ptr(), units[1].data_ptr())

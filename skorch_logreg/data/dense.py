@@ -151,7 +151,7 @@ class DenseRows(InMemory):
 
     def fill(self, rows: slice | Tensor, out: Tensor) -> None:
         """Write rows in their units into an array."""
-        torch.mul(self.X[rows] - self.center, self.scale.reciprocal(), out=out)
+        passes.write_rows(self.X[rows], self.center, 1 / self.scale, out)
 
     def _sample(self, n_rows: int) -> "DenseRows":
         part = super()._sample(n_rows)
@@ -273,15 +273,13 @@ class DenseBlock(CompiledPasses, FormedRows):
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
             center, scale = center[columns], scale[columns]
-        is_scaled = bool((scale != 1).any())
+        unit = 1 / scale
 
         def fill(piece: slice | Tensor, out: Tensor) -> None:
             rows = X[piece] if columns is None else gather_columns(X[piece], columns)
-            torch.sub(rows, center, out=out)
-            if is_scaled:
-                out.mul_((1 / scale).to(out.dtype))
+            passes.write_rows(rows, center, unit, out)
 
-        return fill, len(scale)
+        return fill, len(unit)
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale

@@ -16,6 +16,7 @@ from skorch_logreg.data.low_precision import (
 )
 from skorch_logreg.data.tensors import CACHED_ENTRIES, PIECE_ENTRIES, pieces
 from skorch_logreg.data.threads import map_blocks, thread_count
+from skorch_logreg.kernels.passes import write_rows
 
 _NEAR_DEVIATIONS = 8  # largest |mean| / deviation of a column that counts as near zero
 FAR_DEVIATIONS = 1e3  # |mean| / deviation from which columns are centred before any sum
@@ -183,15 +184,9 @@ def weighted_outer(values: Tensor, center: Tensor, root: Tensor, low_precision: 
         dtype = low_precision_dtype(device, columns.stop - columns.start) if low_precision else sums
         total = torch.zeros(n_rows, n_rows, dtype=sums, device=device)
         factor = total.new_empty(n_rows, width, dtype=dtype)
-        step = max(CACHED_ENTRIES // width, 1)
-        held, scale = total.new_empty(step, width), root.to(sums)  # mixed types take twice as long
         for across in pieces(columns.start, columns.stop, width):
             used = factor[:, : across.stop - across.start]
-            for rows in pieces(0, n_rows, step):
-                z = held[: rows.stop - rows.start, : used.shape[1]]
-                torch.sub(values[rows, across], center[across], out=z).mul_(scale[across])
-                used[rows] = z
-            add_gram(total, used.T)
+            add_gram(total, write_rows(values[:, across], center[across], root[across], used).T)
         return total
 
     share = -(-len(root) // thread_count())

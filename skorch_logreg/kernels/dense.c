@@ -212,6 +212,56 @@ EXPORT CLONES void dense_moments(const void *entries, int64_t n_rows, int64_t n_
             sums, sums + n_columns);
 }
 
+/* The nearest number of 16 bits, which are the upper ones of a float32. */
+INNER uint16_t bfloat16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return x != x ? 0x7fc0 : (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+enum { DOUBLE, SINGLE, BFLOAT16 };
+
+/* Write (X - center) * unit in a type. */
+INNER double write_rows(const matrix_t *m, int is_float, int by_column, int type, void *out,
+    int64_t out_stride)
+{
+    const double *center = m->center, *unit = m->unit;
+    int64_t step = by_column ? m->column_stride : 1;
+    for (int64_t i = 0; i < m->n_rows; i++) {
+        const void *x = moved(m->entries, i * m->row_stride, is_float);
+        double *wide = (double *)out + i * out_stride;
+        float *narrow = (float *)out + i * out_stride;
+        uint16_t *half = (uint16_t *)out + i * out_stride;
+#pragma omp simd
+        for (int64_t j = 0; j < m->n_columns; j++) {
+            double z = (entry(x, j * step, is_float) - center[j]) * unit[j];
+            if (type == DOUBLE)
+                wide[j] = z;
+            else if (type == SINGLE)
+                narrow[j] = (float)z;
+            else
+                half[j] = bfloat16((float)z);
+        }
+    }
+    return 0.0;
+}
+
+/* Write rows (X - center) * unit, `out_stride` numbers apart, in float64, float32 or bfloat16. */
+EXPORT CLONES void dense_rows(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *center, const double *unit,
+    int type, void *out, int64_t out_stride)
+{
+    matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, unit};
+    const matrix_t *m = &own;
+    if (type == DOUBLE)
+        DISPATCH(write_rows, DOUBLE, out, out_stride);
+    else if (type == SINGLE)
+        DISPATCH(write_rows, SINGLE, out, out_stride);
+    else
+        DISPATCH(write_rows, BFLOAT16, out, out_stride);
+}
+
 /* The side of a Gram matrix in whole panels. */
 EXPORT int64_t gram_side(int64_t side) { return (side + PANEL - 1) / PANEL * PANEL; }
 

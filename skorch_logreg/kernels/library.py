@@ -44,6 +44,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(*_DENSE, c_void_p, c_int64, *(c_void_p,) * 3, c_int64, c_int, c_void_p, c_void_p),
     ),
     "dense_grams_buffer": (*(c_int64,) * 3, c_int),
+    "dense_rows": (*_DENSE, c_void_p, c_void_p, c_int, c_void_p, c_int64),
     "sparse_loss": (*_SPARSE, *_LOSS),
     "sparse_hessian_product": (*_SPARSE, *_HESSIAN_PRODUCT),
     "sparse_product": (*_SPARSE, c_void_p, c_int64, c_void_p),

@@ -17,6 +17,8 @@ from skorch_logreg.kernels.library import compiled, library
 
 _FLOATS = (torch.float64, torch.float32)
 _INTEGERS = (np.int32, np.int64)
+# types of `write_rows`, as in dense.c
+_WRITTEN = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2}
 # classes, and side of their Hessian, up to which `newton_step` is faster than torch: a fit of
 # 500 x 63 with 3 classes takes .6 of the time, one of 800 x 10 with 15 classes 1.1
 _NEWTON_CLASSES, _NEWTON_SIDE = 10, 192
@@ -157,6 +159,21 @@ def moments(X: Tensor, about: Tensor, weight: Tensor) -> Tensor | None:
     sums = about.new_zeros(2, len(about))
     kernel(about.data_ptr(), weight.data_ptr(), weight.stride(0), sums.data_ptr())
     return sums
+
+
+def write_rows(X: Tensor, center: Tensor, unit: Tensor, out: Tensor) -> Tensor:
+    """Write ``(X - center) * unit`` into ``out`` (rows, p), of any type, and return it.
+
+    center and unit have shape (p,), in float64.
+    """
+    kernel, kind = of_rows(X, "rows"), _WRITTEN.get(out.dtype)
+    if kernel is not None and kind is not None and X.stride(1) == out.stride(1) == 1:
+        kernel(center.data_ptr(), unit.data_ptr(), kind, out.data_ptr(), out.stride(0))
+        return out
+    is_half = out.dtype not in _FLOATS
+    wide = torch.empty_like(out, dtype=torch.float32) if is_half else out
+    torch.sub(X, center, out=wide).mul_(unit.to(wide.dtype))
+    return out.copy_(wide) if is_half else out
 
 
 def _addresses(units: tuple[Tensor, Tensor] | None) -> tuple[int | None, int | None]:

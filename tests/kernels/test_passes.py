@@ -353,3 +353,30 @@ def test_a_gram_of_strided_columns():
     rows, columns = torch.from_numpy(np.ascontiguousarray(X)), torch.arange(80)[1::2]
     found = products.grams(rows, None, weight[:, None], columns)
     assert torch.equal(found, products.grams(rows, None, weight[:, None], columns.clone()))
+
+
+@pytest.mark.parametrize("rows", [rows for rows in ROWS if "csr" not in rows])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rows_are_written_in_their_units(rows, dtype):
+    """To the bits of torch: infinities, NaN and ties of bfloat16 among them."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(37, 13)) * 10.0 ** rng.integers(-45, 39, size=(37, 13))
+    X[3, :6] = np.inf, -np.inf, np.nan, 1 + 2**-8, 1 + 3 * 2**-8, 0.0
+    X = ROWS[rows](X)
+    X = torch.from_numpy(X)
+    center, unit = X.new_zeros(13, dtype=torch.float64), X.new_ones(13, dtype=torch.float64)
+    for scaled in (False, True):
+        if scaled:
+            center, unit = (torch.from_numpy(rng.normal(size=13)) for _ in range(2))
+        out = torch.full((37, 15), 7.0, dtype=dtype)
+        assert passes.write_rows(X, center, unit, out[:, 1:14]).shape == (37, 13)
+        wanted = (X.double() - center) * unit
+        if passes.of_rows(X, "rows") is None or X.stride(1) != 1:  # torch rounds twice
+            tolerance = {"rtol": 4 * torch.finfo(dtype).eps, "atol": 1e-37}
+        else:
+            wanted, tolerance = (
+                wanted.float() if dtype == torch.bfloat16 else wanted,
+                {"rtol": 0, "atol": 0},
+            )
+        torch.testing.assert_close(out[:, 1:14], wanted.to(dtype), equal_nan=True, **tolerance)
+        assert bool((out[:, [0, 14]] == 7).all())

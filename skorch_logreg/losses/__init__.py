@@ -32,7 +32,7 @@ def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
         if loss.kernel == "logistic" and weight.stride(0) == 0:  # signs, whose sum is exact
             total = y[..., 0].sum(dim=0)
             counts = [len(y) * a + (b - a) * total for a, b in zip(low, high, strict=True)]
-            return torch.stack(counts, dim=-1) * weight[0, :, None]
+            return torch.stack(counts, dim=-1) * weight[:1].sum(dim=0)[:, None]
         shares = (a + (b - a) * y[..., 0] for a, b in zip(low, high, strict=True))
         return torch.stack([(share * weight).sum(dim=0) for share in shares], dim=-1)
     return (loss.shares(y) * weight[..., None]).sum(dim=0)

@@ -218,3 +218,6 @@ def test_class_weights_are_counted(loss):
     torch.testing.assert_close(class_weight(loss, y, weight), weight.T @ share)
     both = class_weight(loss, y.expand(-1, 2, -1), weight)
     torch.testing.assert_close(both, weight.T @ share)
+    same = weight[:1].expand(len(y), -1)  # as of rows without weights
+    torch.testing.assert_close(class_weight(loss, y, same), same.T @ share)
+    assert class_weight(loss, y[:0], same[:0]).tolist() == [[0.0] * share.shape[1]] * 2

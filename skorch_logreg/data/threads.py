@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial, reduce
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, get_ident
 from typing import Any, TypeVar
 
 import torch
@@ -82,10 +82,10 @@ class _Pool:
 
     def call_in_others(self, function: Callable[[], None]) -> None:
         """Let all other threads call a function."""
-        if not self._threads:
-            self._threads = [Thread(target=self._run, daemon=True) for _ in range(self.count - 1)]
-            for thread in self._threads:
-                thread.start()
+        while len(self._threads) < self.count - 1:
+            thread = Thread(target=self._run, daemon=True)
+            thread.start()  # it may raise: `close` joins only those that run
+            self._threads.append(thread)
         for _ in self._threads:
             self._calls.put(function)
 
@@ -185,7 +185,7 @@ def _shared(
     Waking another thread takes as long as reading a megabyte (20,000 x 100: .87 of the time of a
     fit in which this thread only waits).  Errors are those of the first block that has one.
     """
-    left = deque(range(len(blocks)))
+    left, caller = deque(range(len(blocks))), get_ident()
     done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
 
     def compute_one() -> bool:
@@ -195,12 +195,17 @@ def _shared(
         except IndexError:
             return False
         token = _POOL.set(_ALONE)
+        found: tuple[Any, BaseException | None]
         try:
-            done.put((i, function(blocks[i]), None))
+            found = function(blocks[i]), None
         except BaseException as error:
-            done.put((i, None, error))
+            if get_ident() == caller and not isinstance(error, Exception):
+                raise  # such as KeyboardInterrupt
+            found = None, error
         finally:
             _POOL.reset(token)
+        done.put((i, *found))  # an interrupt from here on goes to the caller
+        del found  # the traceback of an error refers to this frame
         return True
 
     def compute_all() -> None:

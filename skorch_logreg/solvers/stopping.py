@@ -247,10 +247,12 @@ class StoppingRule:
             for known, g, reached in zip(run.quiet, grown, optimality(state), strict=True)
         ]
         near = max(self.tol, _NEAR)
-        figures = zip(optimality(state), state.trusted.tolist(), strict=True)
+        # of others it is not known what the decrement misses, see `_may_stop_after`
+        fits = (state.decrement.new_tensor(missed) <= self._allowed * state.point.value).tolist()
+        figures = zip(optimality(state), state.trusted.tolist(), fits, strict=True)
         asked = [
-            known is None and trusted and reached <= near and self._free[i]
-            for i, known, (reached, trusted) in zip(run.models, before, figures, strict=True)
+            known is None and trusted and fit and reached <= near and self._free[i]
+            for i, known, (reached, trusted, fit) in zip(run.models, before, figures, strict=True)
         ]
         quiet = [False] * len(asked)
         if any(asked):

@@ -138,3 +138,15 @@ def test_interrupts_of_any_thread_end_the_call(is_other):
             map_blocks(block, range(1000))
         assert len(seen) < 100
         assert map_blocks(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
+
+
+def test_a_thread_that_does_not_start_is_not_waited_for(monkeypatch):
+    """The error of its start is raised, not that of joining it."""
+
+    class Refused(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "Thread", Refused)
+    with pytest.raises(RuntimeError, match="can't start"), workers(3):
+        map_blocks(abs, range(5))

@@ -189,7 +189,7 @@ def _shared(
     done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
 
     def compute_one() -> bool:
-        """Compute a block as the only one, and return True, if there is one left."""
+        """Compute a block on one thread, and return True, if one is left."""
         try:
             i = left.popleft()
         except IndexError:

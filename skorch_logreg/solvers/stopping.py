@@ -141,8 +141,9 @@ class StoppingRule:
 
         The others are asked after their next step, since the answer costs passes.
         """
-        exhausted = left.new_tensor([how is not None for how in self._exhausted(run)])
-        return (left > 0) & ((left <= self._allowed * value) | (exhausted > 0))
+        stops = [how is not None for how in self._exhausted(run)]
+        exhausted = torch.tensor(stops, device=left.device)
+        return (left > 0) & ((left <= self._allowed * value) | exhausted)
 
     def after_step(
         self, run: RunState, state: Any, stalls: tuple[int, ...], n_steps: int = 1
@@ -247,12 +248,10 @@ class StoppingRule:
             for known, g, reached in zip(run.quiet, grown, optimality(state), strict=True)
         ]
         near = max(self.tol, _NEAR)
-        # of others it is not known what the decrement misses, see `_may_stop_after`
-        fits = (state.decrement.new_tensor(missed) <= self._allowed * state.point.value).tolist()
-        figures = zip(optimality(state), state.trusted.tolist(), fits, strict=True)
+        figures = zip(optimality(state), self._measured(state, missed), strict=True)
         asked = [
-            known is None and trusted and fit and reached <= near and self._free[i]
-            for i, known, (reached, trusted, fit) in zip(run.models, before, figures, strict=True)
+            known is None and measured and reached <= near and self._free[i]
+            for i, known, (reached, measured) in zip(run.models, before, figures, strict=True)
         ]
         quiet = [False] * len(asked)
         if any(asked):
@@ -264,6 +263,14 @@ class StoppingRule:
         return tuple(
             new if known is None else known for known, new in zip(before, now, strict=True)
         )
+
+    def _measured(self, state: Any, missed: tuple[float, ...]) -> list[bool]:
+        """Return True for models whose decrement, and what it misses, is known after a step."""
+        if not self.whole.penalty.smooth:
+            return state.trusted.tolist()
+        # of the others, `_may_stop_after` leaves open what the decrement misses
+        few = state.decrement.new_tensor(missed) <= self._allowed * state.point.value
+        return (state.trusted & few).tolist()
 
     def _hidden_by_rounding(self, run: RunState, model: int) -> float:
         """Return the relative suboptimality that rounding may hide of a converged model, or 0.

@@ -223,11 +223,9 @@ INNER uint16_t bfloat16(float x)
 enum { DOUBLE, SINGLE, BFLOAT16 };
 
 /* Write (X - center) * unit in a type. */
-INNER double write_rows(const matrix_t *m, int is_float, int by_column, int type, void *out,
-    int64_t out_stride)
+INNER void write_rows(const matrix_t *m, int is_float, int type, void *out, int64_t out_stride)
 {
     const double *center = m->center, *unit = m->unit;
-    int64_t step = by_column ? m->column_stride : 1;
     for (int64_t i = 0; i < m->n_rows; i++) {
         const void *x = moved(m->entries, i * m->row_stride, is_float);
         double *wide = (double *)out + i * out_stride;
@@ -235,7 +233,7 @@ INNER double write_rows(const matrix_t *m, int is_float, int by_column, int type
         uint16_t *half = (uint16_t *)out + i * out_stride;
 #pragma omp simd
         for (int64_t j = 0; j < m->n_columns; j++) {
-            double z = (entry(x, j * step, is_float) - center[j]) * unit[j];
+            double z = (entry(x, j, is_float) - center[j]) * unit[j];
             if (type == DOUBLE)
                 wide[j] = z;
             else if (type == SINGLE)
@@ -244,22 +242,24 @@ INNER double write_rows(const matrix_t *m, int is_float, int by_column, int type
                 half[j] = bfloat16((float)z);
         }
     }
-    return 0.0;
 }
 
-/* Write rows (X - center) * unit, `out_stride` numbers apart, in float64, float32 or bfloat16. */
+/* Write rows (X - center) * unit, `out_stride` numbers apart, in float64, float32 or bfloat16. The
+   entries of a row of X follow each other: `column_stride` is 1. */
 EXPORT CLONES void dense_rows(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *center, const double *unit,
     int type, void *out, int64_t out_stride)
 {
-    matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, unit};
-    const matrix_t *m = &own;
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center, unit};
+#define WRITE(type) \
+    (is_float ? write_rows(&m, 1, type, out, out_stride) : write_rows(&m, 0, type, out, out_stride))
     if (type == DOUBLE)
-        DISPATCH(write_rows, DOUBLE, out, out_stride);
+        WRITE(DOUBLE);
     else if (type == SINGLE)
-        DISPATCH(write_rows, SINGLE, out, out_stride);
+        WRITE(SINGLE);
     else
-        DISPATCH(write_rows, BFLOAT16, out, out_stride);
+        WRITE(BFLOAT16);
+#undef WRITE
 }
 
 /* The side of a Gram matrix in whole panels. */

@@ -160,9 +160,11 @@ def saturation_limit(point: Point, decrement: Tensor) -> Tensor:
     """Return the weighted probability (m,) below which that of a wrong class may go to zero.
 
     It is twice the decrement, see `saturated_models`, which is known up to a factor and to rounding
-    of the curvature: no step follows the curvature of rows that this hides.
+    of the curvature: no step follows the curvature of rows that this hides. The larger parameters
+    are, the less they may change logits, and curvature falls with the square of that.
     """
-    hidden = rounding_shift(point.params[0].numel()) * point.value.abs()
+    size = point.params.flatten(1).abs().amax(dim=1).clamp(min=1.0)
+    hidden = rounding_shift(point.params[0].numel()) * size.square() * point.value.abs()
     return 2 * MAX_EXCESS * torch.maximum(decrement, hidden)
 
 

@@ -55,12 +55,15 @@ def newton_direction(
     curvature: Curvature,
     tol: float,
     min_curvature_ratio: float = 1.0,
+    *,
+    solved: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Solve ``H d = -gradient`` approximately.
 
     ``curvature`` is the preconditioner, and ``min_curvature_ratio`` the smallest curvature
     relative to it.  If the preconditioner was damped, a small residual may hide a large
-    decrement, so the residual has to be smaller by this factor.
+    decrement, so the residual has to be smaller by this factor.  ``solved`` is the product of the
+    preconditioner with the gradient, where it is known.
 
     Returns
     -------
@@ -82,7 +85,8 @@ def newton_direction(
     Nocedal, Wright (2006). Numerical Optimization, algorithm 7.1. Strakoš, Tichý (2002). On error
     estimation in the conjugate gradient method, equation 3.5.
     """
-    systems = _start(objective, point, curvature, tol, min_curvature_ratio)
+    solved = curvature.solve(point.gradient) if solved is None else solved
+    systems = _start(objective, point, solved, tol, min_curvature_ratio)
     direction, decrement = torch.empty_like(systems.direction), torch.empty_like(systems.decrement)
     models = torch.arange(len(decrement), device=decrement.device)
     budget = iter(range(_MAX_PRODUCTS))
@@ -97,12 +101,12 @@ def newton_direction(
 
 
 def _start(
-    objective: Objective, point: Point, curvature: Curvature, tol: float, min_curvature_ratio: float
+    objective: Objective, point: Point, solved: Tensor, tol: float, min_curvature_ratio: float
 ) -> _Systems:
     """Return the systems before the first product."""
     goal = tol**2 * point.value
     residual = -point.gradient
-    search, first = _preconditioned(curvature, residual)
+    search, first = _downhill(residual, -solved)
     ratio = (first / (2 * point.value)).clamp(1e-12, 1.0)
     # squared relative residuals, not smaller than needed: of a step, smaller near the optimum until
     # the next point meets the goal, and of a decrement that may meet it
@@ -150,7 +154,7 @@ def _solve(
         at.residual.addcmul_(step[:, None, None], image, value=-1)
         at.recent = torch.cat([at.recent[:, 1 - _RECENT :], at.rz[:, None]], dim=1)
         at.decrement = at.decrement + step * at.rz / 2
-        z, fresh = _preconditioned(curvature, at.residual)
+        z, fresh = _downhill(at.residual, curvature.solve(at.residual))
         contraction = (fresh / at.recent[:, 0]).clamp(0.0, 1.0) ** (1 / at.recent.shape[1])
         missing = torch.where(live, step * fresh / 2 / (1 - contraction), 0.0)
         at.total = at.decrement + torch.minimum(missing, at.decrement)
@@ -182,12 +186,12 @@ def _rounding_curvature(objective: Objective, point: Point) -> Tensor:
     return _LOGIT_ROUNDING**2 * total_curvature(objective.at(point), point.logits)
 
 
-def _preconditioned(curvature: Curvature, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve with the preconditioner where it is positive definite; in low precision it may not.
+def _downhill(residual: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return preconditioned residuals, and their inner products (m,) with the residuals.
 
-    Returns the solution and its inner products (m,) with the residual.
+    In low precision a preconditioner may not be positive definite: then they are not
+    preconditioned.
     """
-    z = curvature.solve(residual)
     rz = inner(residual, z)
     if bool((rz > 0).all()):
         return z, rz

@@ -326,7 +326,7 @@ def with_newton_directions(
     damped = is_damped(own.curvature, own.solved, point, own.decrement, state.tol)
     # a factor that was damped needs more accurate directions
     ratio = MIN_CURVATURE_RATIO if bool(damped.any()) else 1.0
-    found = newton_direction(part.exact, point, own.curvature, state.tol, ratio)
+    found = newton_direction(part.exact, point, own.curvature, state.tol, ratio, solved=own.solved)
     old = torch.zeros_like(state.point.params) if state.direction is None else state.direction
     return replace(
         state,

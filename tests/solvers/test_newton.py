@@ -141,3 +141,26 @@ def test_an_indefinite_preconditioner_is_not_used(monkeypatch):
     direction, decrement = conjugate_gradient.newton_direction(None, point, curvature, 1e-6)
     assert float(decrement) == pytest.approx(float(eigenvalues.sum()) / 2, rel=0.1)
     assert float((direction[0, 0] * eigenvalues).sum()) < 0
+
+
+def test_a_known_product_with_the_preconditioner_is_not_computed_again(monkeypatch):
+    eigenvalues, asked = torch.logspace(0, -2, 50, dtype=torch.float64), []
+
+    def solve(vector):
+        asked.append(vector)
+        return vector / eigenvalues.sqrt()
+
+    minimise_quadratic(monkeypatch, eigenvalues.mul)
+    curvature = SimpleNamespace(solve=solve)
+    gradient = torch.randn(1, 1, 50, generator=torch.Generator().manual_seed(0)).double()
+    point = SimpleNamespace(gradient=gradient, value=torch.ones(1).double())
+    solved, n_asked, found = solve(gradient), [], []
+    for known in (None, solved):
+        asked.clear()
+        found.append(
+            conjugate_gradient.newton_direction(None, point, curvature, 1e-6, solved=known)
+        )
+        n_asked.append(len(asked))
+    assert n_asked[1] == n_asked[0] - 1
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

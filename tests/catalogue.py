@@ -94,7 +94,6 @@ CLASSES = {
         data.InMemory,
         data.NpyChunks,
         data.ParquetChunks,
-        data.SmallBlock,
         data.SparseBlock,
     },
 }

@@ -4,7 +4,7 @@ from skorch_logreg.data.arrays import CONTAINERS, from_arrays
 from skorch_logreg.data.chunks import ChunkParts, Chunks, look_through, scratch_folders
 from skorch_logreg.data.computed_rows import ComputedRows
 from skorch_logreg.data.dask import DaskParts
-from skorch_logreg.data.dense import DenseBlock, SmallBlock
+from skorch_logreg.data.dense import DenseBlock
 from skorch_logreg.data.first_pass import FirstPassSample, as_it_is
 from skorch_logreg.data.lazy_rows import RemoteRows
 from skorch_logreg.data.memory import InMemory
@@ -36,7 +36,6 @@ __all__ = [
     "RankParts",
     "RankRows",
     "RemoteRows",
-    "SmallBlock",
     "SparseBlock",
     "as_it_is",
     "as_tensor",

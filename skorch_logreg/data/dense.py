@@ -7,14 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import (
     FAR_DEVIATIONS,
     FormedRows,
-    add_grams,
-    empty_grams,
     finished_grams,
     is_near_zero,
     weighted_outer,
@@ -120,8 +117,12 @@ class DenseRows(InMemory):
     def block(self, rows: slice, workspace: Tensor | None = None) -> Block:
         targets, weight = self.targets[rows], self.weight[rows]
         if self.design is not None:
-            return SmallBlock(self.design[rows], targets, weight)
-        return DenseBlock(self, rows, targets, weight, workspace)
+            return DenseBlock(self.design[rows], None, targets, weight)
+        return DenseBlock(
+            *(self.X[rows], (self.center, self.scale), targets, weight, workspace),
+            is_centred=workspace is not None and self.centres,
+            is_float32=self.products is torch.float32,
+        )
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
@@ -132,8 +133,8 @@ class DenseRows(InMemory):
         """
         data = super().standardised(center, scale, targets, n_logits)
         if self.is_small:
-            data.design = center.new_ones(len(self.X), self.n_features + 1)
-            data.fill(slice(None), data.design[:, :-1])
+            data.design = center.new_empty(self.X.shape)
+            data.fill(slice(None), data.design)
         return data
 
     def _in_float32(self) -> dict[str, Any]:
@@ -166,26 +167,34 @@ class DenseRows(InMemory):
 class DenseBlock(CompiledPasses, FormedRows):
     """Rows of a dense array; see `Block` for the methods.
 
-    Rows with a unit stride and the type of the products are multiplied without a copy. All others,
-    and those with columns far from zero, which are centred, are copied to a workspace, once per
-    block and pass if it has as many rows as the block.
+    ``units`` are center and scale of the columns, or None if the rows have them already. Rows with
+    a unit stride and the type of the products are multiplied without a copy. All others, and those
+    with columns far from zero, which are centred, are copied to a workspace, once per block and
+    pass if it has as many rows as the block.
     """
 
     def __init__(
         self,
-        all_rows: DenseRows,
-        part: slice,
+        X: Tensor,
+        units: tuple[Tensor, Tensor] | None,
         targets: Tensor,
         weight: Tensor,
-        workspace: Tensor | None,
+        workspace: Tensor | None = None,
+        *,
+        is_centred: bool = False,
+        is_float32: bool = False,
     ) -> None:
-        self._X, self.targets, self.weight = all_rows.X[part], targets, weight
-        self._center, self._scale = all_rows.center, all_rows.scale
-        self._workspace, self._is_centred = workspace, workspace is not None and all_rows.centres
-        self._stored = None if self._is_centred else self._X
-        self._units = self._remaining_center, self._scale
-        if all_rows.products is torch.float64:
-            self._several = self._X, self._center if self._is_centred else None
+        self._X, self.targets, self.weight = X, targets, weight
+        self._workspace, self._is_centred = workspace, is_centred
+        if units is None:
+            zero = targets.new_zeros(X.shape[1], dtype=torch.float64)
+            self._center, self._scale, self._units = zero, zero + 1.0, None
+        else:
+            self._center, self._scale = units
+            self._units = self._remaining_center, self._scale
+        self._stored = None if is_centred else X
+        if not is_float32:
+            self._several = X, self._center if is_centred else None
 
     @cached_property
     def _values(self) -> Tensor:
@@ -247,7 +256,8 @@ class DenseBlock(CompiledPasses, FormedRows):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        found = _compiled_grams(self._X, (self._center, self._scale), weight, rank_one, columns)
+        units = None if self._units is None else (self._center, self._scale)
+        found = _compiled_grams(self._X, units, weight, rank_one, columns)
         return super().gram(weight, rank_one, columns) if found is None else found
 
     def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -284,46 +294,6 @@ class DenseBlock(CompiledPasses, FormedRows):
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
         return weighted_outer(self._values, self._remaining_center, root, low_precision)
-
-
-class SmallBlock(DenseBlock):
-    """Rows of a stored design matrix ``[Z 1]``, with fewer function calls in the usual products.
-
-    For small arrays function calls cost more than arithmetic, and centring or scaling in every
-    product doubles their number. A copy of less than a megabyte avoids that.
-    """
-
-    def __init__(self, design: Tensor, targets: Tensor, weight: Tensor) -> None:
-        X = self._X = design[:, :-1]
-        center = targets.new_zeros(X.shape[1], dtype=torch.float64)
-        self._values, self._stored, self._units, self._several = X, X, None, (X, None)
-        self._design, self.targets, self.weight = design, targets, weight
-        self._center = self._remaining_center = center
-        self._scale, self._workspace = 1.0 + center, None
-
-    def matmul(self, params: Tensor, out: Tensor | None = None) -> Tensor:
-        flat = params.reshape(-1, params.shape[-1]).to(self._design.dtype)
-        if out is None:
-            return linear(self._design, flat).view(-1, *params.shape[:-1])
-        torch.mm(self._design, flat.T, out=out.view(len(out), -1))
-        return out
-
-    def rmatmul(self, residual: Tensor) -> Tensor:
-        flat = residual.reshape(len(residual), -1)
-        return (flat.T @ self._design).view(*residual.shape[1:], -1)
-
-    def gram(
-        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
-    ) -> Tensor:
-        found = _compiled_grams(self._X, None, weight, rank_one, columns)
-        if found is not None:
-            return found
-        z = self._design
-        if columns is not None:
-            z = torch.cat([z[:, columns], z[:, -1:]], dim=1)
-        total = empty_grams(weight, z.shape[1], rank_one)
-        add_grams(total, z, weight, rank_one)
-        return finished_grams(total, weight.shape[2], rank_one is not None)
 
 
 def _compiled_grams(

@@ -42,7 +42,7 @@ class InMemory(Data):
     Attributes
     ----------
     design : Tensor or None
-        The whole design matrix, if it is stored.
+        X in the solver's units, if it is stored: for small arrays calls cost more than a copy.
     """
 
     is_sparse: ClassVar[bool]  # whether only non-zero entries are stored

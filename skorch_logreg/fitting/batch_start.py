@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.shared import joint_basis
-from skorch_logreg.data.dense import DenseRows, SmallBlock
+from skorch_logreg.data.dense import DenseBlock, DenseRows
 from skorch_logreg.data.threads import several_threads
 from skorch_logreg.objective import Objective, on_sample
 from skorch_logreg.solvers.choose import ROWS_PER_COEF
@@ -64,13 +64,13 @@ def _adam(objective: Objective, start: Tensor, basis: Tensor, scale: Tensor) -> 
     scale = torch.cat([scale, torch.ones_like(scale[..., :1])], dim=-1)
     gradient_scale = scale / total[:, None, None].float()
     mean, square = params.new_zeros(2, *params.shape, dtype=torch.float32)
-    design = basis.new_ones(_BATCH_ROWS, data.n_features + 1)
+    X = basis.new_empty(_BATCH_ROWS, data.n_features)
     batches = [*_batches(data)]
     for i, rows in enumerate(batches):
-        data.fill(rows, design[:, :-1])
+        data.fill(rows, X)
         weight = data.weight[rows]
         weight = weight * (total / weight.sum(dim=0)).nan_to_num(1.0, 1.0)
-        point = objective.evaluate_block(params, SmallBlock(design, data.targets[rows], weight))
+        point = objective.evaluate_block(params, DenseBlock(X, None, data.targets[rows], weight))
         values.append(point.value)
         gradient = (point.gradient.float() @ basis).mul_(gradient_scale)
         mean.lerp_(gradient, 1 - _BETAS[0])

@@ -9,7 +9,6 @@ import scipy.sparse as sp
 import torch
 
 from skorch_logreg.data import from_arrays
-from skorch_logreg.data.dense import SmallBlock
 from skorch_logreg.data.low_precision import bfloat16_grams
 from skorch_logreg.kernels.library import library
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
@@ -124,7 +123,7 @@ def test_grams_of_models_with_many_rows(formed, columns):
     held = held.standardised(center, scale, LOSSES["binomial"].encode(held.targets))
     if not formed:
         held.design = None
-    assert isinstance(held.block(slice(0, 5)), SmallBlock) == formed
+    assert (held.design is not None) == formed
     chosen = None if columns is None else torch.tensor(columns)
     (grams,) = held.reduce(lambda block, w: (block.gram(w, None, chosen),), weight)
     z = (X - center) / scale if columns is None else ((X - center) / scale)[:, chosen]

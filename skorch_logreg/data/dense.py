@@ -29,7 +29,7 @@ from skorch_logreg.data.tensors import (
     multiply_rows,
     pieces,
 )
-from skorch_logreg.data.threads import thread_count
+from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.kernels import passes, products
 
 # bytes of a block of unconverted rows: large enough to hide the cost of function calls
@@ -136,6 +136,18 @@ class DenseRows(InMemory):
             data.design = center.new_empty(self.X.shape)
             data.fill(slice(None), data.design)
         return data
+
+    def largest_entries(self) -> Tensor:
+        if "largest" not in self._last:
+            X, center, scale = self.X, self.center, self.scale
+            if self.design is not None:
+                X, center, scale = self.design, 0 * center, torch.ones_like(scale)
+            share = max(-(-self.n_samples // thread_count()), self._piece_rows)
+            parts = [*pieces(0, self.n_samples, share)]
+            found = map_blocks(lambda rows: passes.largest_distances(X[rows], center), parts)
+            self._last["largest"] = torch.stack(found).amax(dim=0) / scale
+            self.reads[0] += 1
+        return self._last["largest"]
 
     def _in_float32(self) -> dict[str, Any]:
         """Store rows in their units, if they take at most the memory of a point's logits."""

@@ -260,6 +260,13 @@ class Data(ABC):
         Large data are sampled. Constant columns have deviation 0.
         """
 
+    def largest_entries(self) -> Tensor | None:
+        """Return the largest absolute value (p,) of every column of the design matrix.
+
+        One read of X at first; None where that is not faster than a pass.
+        """
+        return None
+
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where models have their own."""
         targets, weight = (

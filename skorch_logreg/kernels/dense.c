@@ -212,6 +212,42 @@ EXPORT CLONES void dense_moments(const void *entries, int64_t n_rows, int64_t n_
             sums, sums + n_columns);
 }
 
+/* Raise the largest distances of some columns from `about`. */
+INNER double distances(const matrix_t *m, int is_float, int by_column, const double *about,
+    int64_t first, int64_t count, double *restrict largest)
+{
+    int64_t n = m->n_rows, i, j;
+    for (j = 0; by_column && j < count; j++) {
+        const void *x = moved(m->entries, (first + j) * m->column_stride, is_float);
+        double most = largest[first + j];
+#pragma omp simd reduction(max : most)
+        for (i = 0; i < n; i++) {
+            double z = fabs(entry(x, i, is_float) - about[first + j]);
+            most = z > most ? z : most;
+        }
+        largest[first + j] = most;
+    }
+    for (i = 0; !by_column && i < n; i++) {
+        const void *x = moved(m->entries, i * m->row_stride + first, is_float);
+#pragma omp simd
+        for (j = 0; j < count; j++) {
+            double z = fabs(entry(x, j, is_float) - about[first + j]);
+            largest[first + j] = z > largest[first + j] ? z : largest[first + j];
+        }
+    }
+    return 0.0;
+}
+
+/* Raise `largest` (p,) to the largest distances of the entries of every column from `about` (p,). */
+EXPORT CLONES void dense_distances(const void *entries, int64_t n_rows, int64_t n_columns,
+    int64_t row_stride, int64_t column_stride, int is_float, const double *about, double *largest)
+{
+    matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
+    const matrix_t *m = &own;
+    for (int64_t first = 0; first < n_columns; first += MOMENT_COLUMNS)
+        DISPATCH(distances, about, first, smaller(MOMENT_COLUMNS, n_columns - first), largest);
+}
+
 /* The nearest number of 16 bits, which are the upper ones of a float32. */
 INNER uint16_t bfloat16(float x)
 {

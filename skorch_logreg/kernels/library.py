@@ -23,6 +23,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "dense_loss": (*_DENSE, *_LOSS),
     "dense_hessian_product": (*_DENSE, *_HESSIAN_PRODUCT),
     "dense_moments": (*_DENSE, c_void_p, c_void_p, c_int64, c_void_p),
+    "dense_distances": (*_DENSE, c_void_p, c_void_p),
     "dense_newton": (
         *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
         *(c_int64, *(c_void_p,) * 5),

@@ -161,6 +161,17 @@ def moments(X: Tensor, about: Tensor, weight: Tensor) -> Tensor | None:
     return sums
 
 
+def largest_distances(X: Tensor, about: Tensor) -> Tensor:
+    """Return the largest distance of the entries of every column from ``about``, (p,), float64."""
+    largest, kernel = torch.zeros_like(about), of_rows(X, "distances")
+    if kernel is not None:
+        kernel(about.data_ptr(), largest.data_ptr())
+        return largest
+    for rows in X.split(max(len(X) // X.shape[1], 1)):  # copies of as many numbers as rows, or less
+        largest = torch.maximum(largest, (rows.to(about.dtype) - about).abs_().amax(dim=0))
+    return largest
+
+
 def write_rows(X: Tensor, center: Tensor, unit: Tensor, out: Tensor) -> Tensor:
     """Write ``(X - center) * unit`` into ``out`` (rows, p), of any type, and return it.
 

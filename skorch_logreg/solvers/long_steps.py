@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.data import Block
+from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.kernels.logits import loss_of_moved
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
@@ -75,7 +76,7 @@ def missed_ahead(
     Bach (2010). Self-concordant analysis for logistic regression, section 2.
     """
     objective, point = objective.exact, point.exact()
-    if _all_near(objective, point, decrement):
+    if _all_near(objective, point, decrement) or _is_short(objective, step):
         return torch.zeros_like(decrement)
     flat, far = _flattened(objective, point, point.logits + objective.logits(step), point.logits)
     missed = torch.zeros_like(point.value)
@@ -104,10 +105,29 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
     least = (2 / _MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        curvature = loss.curvature(logits, block.targets)[0] * block.weight[..., None]
-        return (_count((curvature < least) & (block.weight > 0)[..., None]),)
+        n_rows, found = len(logits), torch.zeros(1, device=logits.device)
+        # most often there is such a row among the first ones
+        for rows in pieces(0, n_rows, max(CACHED_ENTRIES * n_rows // logits.numel(), 1)):
+            curvature = loss.curvature(logits[rows], block.targets[rows])[0]
+            weight = block.weight[rows, :, None]
+            if bool(((curvature * weight < least) & (weight > 0)).any()):
+                return (found + 1.0,)
+        return (found,)
 
     return not bool(objective.data.reduce(kernel, point.logits, reads=0)[0].any())
+
+
+def _is_short(objective: Objective, step: Tensor) -> bool:
+    """Return True if the largest entries of columns show that no logit changes by more than 1/2.
+
+    With several classes a logit's change less the mean is at most the range over classes.
+    """
+    largest = objective.data.largest_entries()
+    if largest is None:
+        return False
+    ends = step.amax(dim=1), step.amin(dim=1)
+    size = ends[0] - ends[1] if step.shape[1] > 1 else ends[0].abs()
+    return bool((size[:, :-1] @ largest + size[:, -1] <= _MAX_CHANGE).all())
 
 
 def _missed(

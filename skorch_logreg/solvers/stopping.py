@@ -15,6 +15,7 @@ from skorch_logreg.objective import (
     SUM_RTOL,
     VALUE_ROUNDING,
     Objective,
+    Point,
     duality_gap,
     gap_rounding,
     gradient_rounding,
@@ -136,14 +137,17 @@ class StoppingRule:
         """What decrements may miss, relative to the objective, of models that stop."""
         return max(self.tol**2, VALUE_ROUNDING)
 
-    def _may_stop_after(self, run: RunState, left: Tensor, value: Tensor) -> Tensor:
-        """Return True for models that may stop after a step with ``left`` (m,) > 0.
+    def _may_stop_after(self, run: RunState, state: Any, left: Tensor) -> Tensor:
+        """Return True for models that may stop at a state, whose decrements miss ``left`` (m,).
 
         The others are asked after their next step, since the answer costs passes.
         """
         stops = [how is not None for how in self._exhausted(run)]
-        exhausted = torch.tensor(stops, device=left.device)
-        return (left > 0) & ((left <= self._allowed * value) | exhausted)
+        exhausted, near = torch.tensor(
+            [stops, [r <= self.tol for r in optimality(state)]], device=left.device
+        )
+        few = left <= self._allowed * state.point.value
+        return torch.where(left > 0, few | exhausted, near)
 
     def after_step(
         self, run: RunState, state: Any, stalls: tuple[int, ...], n_steps: int = 1
@@ -172,11 +176,11 @@ class StoppingRule:
         if min(optimality(state)) > self.tol:
             return state, none
         left = loss_after_long_step(objective, run.state.point, point)
-        if not bool(left.any()):
-            return state, none
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(left)))
         trusted = state.trusted & ((left == 0) | is_newton.to(left.device))
-        asked = trusted & self._may_stop_after(run, left, point.value)
+        # after a short Newton step the next one is shorter; that says nothing of other steps
+        asked = trusted & ((left > 0) | ~_is_whole_newton_step(run.state, point))
+        asked &= self._may_stop_after(run, state, left)
         missed = torch.maximum(left, self._ahead(objective, state, asked))
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
@@ -209,9 +213,9 @@ class StoppingRule:
     def after_proof(self, run: RunState, state: Any) -> RunState:
         """Return a run with a confirmed state, and what its decrement may miss."""
         missed = run.missed
-        if run.objective.penalty.smooth and any(missed):
+        if self.proof and run.objective.penalty.smooth:
             left = state.decrement.new_tensor(missed)
-            asked = self._may_stop_after(run, left, state.point.value)
+            asked = self._may_stop_after(run, state, left)
             ahead = self._ahead(run.objective, state, asked)
             missed = tuple(torch.maximum(left, ahead).tolist())
         return replace(run, state=state, missed=missed)
@@ -393,6 +397,16 @@ def _root_of_ratio(decrement: float, value: float) -> float:
     if decrement <= 0 and value < math.inf:
         return 0.0
     return math.sqrt(decrement / value) if decrement > 0 and 0 < value < math.inf else math.inf
+
+
+def _is_whole_newton_step(before: Any, point: Point) -> Tensor:
+    """Return a mask (m,) of models that a whole step of an exact Hessian has taken to a point."""
+    solved, n_models = getattr(before, "solved", None), len(point.params)
+    if solved is None:
+        return torch.zeros(n_models, dtype=torch.bool, device=point.params.device)
+    is_newton = torch.tensor(getattr(before, "is_newton", (True,) * n_models))
+    whole: Tensor = (point.params == before.point.params - solved).flatten(1).all(dim=1)
+    return whole & is_newton.to(whole.device)
 
 
 def _left(state: Any, missed: tuple[float, ...]) -> Tensor:

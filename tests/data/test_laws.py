@@ -10,6 +10,7 @@ import torch
 
 from skorch_logreg.data import from_arrays
 from skorch_logreg.data.low_precision import bfloat16_grams
+from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 from tests.kernels.compiler import without_kernels
@@ -519,3 +520,20 @@ def test_sparse_products_read_what_may_not_be_written(dtype, rtol, warn_always):
     dense = torch.einsum("np,mkp->nmk", torch.from_numpy(X.toarray()).double(), params[..., :-1])
     torch.testing.assert_close(logits.double(), dense + params[..., -1], rtol=rtol, atol=rtol)
     assert none.shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
+@pytest.mark.parametrize("n", [7, 5000])
+def test_the_largest_entries_of_columns(n, dtype, layout, kernels, monkeypatch):
+    X = layout((100 * np.random.default_rng(0).normal(size=(n, 3))).astype(dtype))
+    monkeypatch.setattr(passes, "compiled", passes.compiled if kernels else lambda name: None)
+    held = from_arrays(X, np.arange(n) % 2)
+    center, scale = torch.tensor([0.5, -3.0, 2.0]).double(), torch.tensor([1.0, 2.0, np.inf])
+    for data in (held.standardised(center, scale.double(), held.targets), held.centred(center)):
+        z = (torch.from_numpy(X.astype(np.float64)) - center) / data.scale
+        before = data.reads[0]
+        for _ in range(2):
+            torch.testing.assert_close(data.largest_entries(), z.abs().amax(dim=0))
+        assert data.reads[0] == before + 1

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 
+from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective, hessian_product, inner
@@ -99,3 +102,24 @@ def test_only_models_that_may_stop_are_asked_what_the_next_step_misses(max_iter,
     run = RunState(of, state, (0, 1, 2), (0, 0, 0), first=0, n_iter=5, missed=missed, **each)
     assert rule.after_proof(run, state).missed == missed
     assert seen == [[False, True, max_iter == 5]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tol", [1e-2, 1e-3])
+def test_a_short_step_that_is_not_newtons_says_nothing_of_the_next(seed, tol):
+    """With two rows of 1e5 deviations small decrements hid twice the minimum."""
+    rng = np.random.default_rng([seed, 5])
+    X = rng.normal(size=(400, 4))
+    y = (3 * X @ rng.normal(size=(4, 4)) + rng.gumbel(size=(400, 4))).argmax(axis=1)
+    X[:2] *= 1e5
+    options = {"C": 1e9, "fit_intercept": False, "max_iter": 1000}
+    model = TorchLogisticClassifier(solver="lbfgs", tol=tol, **options).fit(X, y)
+    best = TorchLogisticClassifier(solver="newton-cholesky", tol=1e-8, **options).fit(X, y)
+
+    def value(coef):
+        proba = log_softmax(X @ coef.T, axis=1)
+        return -proba[np.arange(400), y].sum() + (coef**2).sum() / 2e9
+
+    least = value(best.coef_)
+    assert model.converged_
+    assert value(model.coef_) - least <= 10 * tol**2 * least

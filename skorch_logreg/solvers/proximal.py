@@ -261,8 +261,8 @@ def _state_at(
     """Return the state at a point that has its best intercept."""
     gap, direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
-        direction = _directions(objective, point)
-        gap = torch.where(gap.isinf(), _predicted(objective, point, direction), gap)
+        direction, predicted = predicted_step(objective, point)
+        gap = torch.where(gap.isinf(), predicted, gap)
     # below the rounding of a gap, coefficients may still be inaccurate
     trusted = torch.full_like(
         gap, goal > ROUNDING_DISTANCE or direction is not None, dtype=torch.bool
@@ -282,6 +282,12 @@ def _directions(objective: Objective, point: Point, shift: Tensor | None = None)
         moved = objective.penalty.balanced(ahead, objective.reg_strength)
         found[..., :-1] = torch.where(moved == 0, -coef, found[..., :-1] + (moved - ahead))
     return found
+
+
+def predicted_step(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
+    """Return the steps (m, K, p + 1) of all models, and the decreases (m,) that they predict."""
+    direction = _directions(objective, point)
+    return direction, _predicted(objective, point, direction)
 
 
 def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ class StoppingRule:
             return state, none
         if not penalty.smooth:
             fall = (run.state.point.value - point.value) / MAX_EXCESS
-            return state, self._uncounted(objective, state, fall)
+            return state, self._uncounted(run, state, fall)
         if min(optimality(state)) > self.tol:
             return state, none
         left = loss_after_long_step(objective, run.state.point, point)
@@ -184,21 +184,22 @@ class StoppingRule:
         missed = torch.maximum(left, self._ahead(objective, state, asked))
         return replace(state, trusted=trusted), tuple(missed.tolist())
 
-    def _uncounted(
-        self, objective: Objective, state: Any, fall: Tensor | float
-    ) -> tuple[float, ...]:
+    def _uncounted(self, run: RunState, state: Any, fall: Tensor | float) -> tuple[float, ...]:
         """Return what decrements of a penalty that is not smooth may miss.
 
         ``fall`` is by how much the last step lowered the objective, divided by `MAX_EXCESS`.
         """
+        objective = run.objective
         # a gap shows what is left, unless its own rounding is more than that
         bounded = objective.penalty.coercive(objective.reg_strength)
         bounded &= self.tol**2 >= ROUNDING_DISTANCE
         # The next quadratic problem may find what rounding hid in this one. Where the logits of
         # the minimiser differ by r, the decrease may be e r decrements, because the curvature
         # falls by up to a factor of e per unit (Bach 2010, section 2); r is taken to be 37.
-        missed = (MAX_EXCESS**2 * state.decrement).clamp(min=fall)
-        return tuple(torch.where(bounded, 0.0, missed).tolist())
+        missed = torch.where(bounded, 0.0, (MAX_EXCESS**2 * state.decrement).clamp(min=fall))
+        asked = ~bounded & self._may_stop_after(run, state, missed)
+        ahead = self._ahead(objective, state, asked)
+        return tuple(torch.maximum(missed, ahead).tolist())
 
     def at_start(self, run: RunState) -> RunState:
         """Return a run with what the decrement of its first state may miss."""
@@ -206,7 +207,7 @@ class StoppingRule:
         if not self.proof or min(optimality(state)) > self.tol:
             return run
         if not run.objective.penalty.smooth:
-            return replace(run, missed=self._uncounted(run.objective, state, 0.0))
+            return replace(run, missed=self._uncounted(run, state, 0.0))
         missed = self._ahead(run.objective, state, torch.ones_like(state.trusted))
         return replace(run, missed=tuple(missed.tolist()))
 
@@ -229,7 +230,9 @@ class StoppingRule:
             return torch.zeros_like(state.decrement)
         index = asked.nonzero()[:, 0]
         part, point = objective.select(index), state.point.select(index)
-        missed = missed_ahead(part, point, step[index], state.decrement[index], self.tol)
+        rest = step[index], state.decrement[index], self.tol
+        is_inexact = direction is not None and objective.penalty.smooth
+        missed = missed_ahead(part, point, *rest, is_inexact=is_inexact)
         return torch.zeros_like(state.decrement).index_copy(0, index, missed)
 
     def _updated_quiet(

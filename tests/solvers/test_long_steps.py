@@ -123,3 +123,25 @@ def test_a_short_step_that_is_not_newtons_says_nothing_of_the_next(seed, tol):
     least = value(best.coef_)
     assert model.converged_
     assert value(model.coef_) - least <= 10 * tol**2 * least
+
+
+@pytest.mark.parametrize("tol", [0.3, 0.03])
+@pytest.mark.parametrize("size", [1e5, 1e6])
+def test_a_penalty_that_is_not_smooth_hides_no_long_step_either(size, tol):
+    """One entry held the others fifteen minima above the least value, and that was certified."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 7))
+    slope = 5 * rng.normal(size=7)
+    slope[3] = 10
+    y = (X @ slope + 0.3 * rng.logistic(size=3000) > 0).astype(int)
+    X[0, 3], y[0] = size, 1
+    options = {"C": 3e4, "l1_ratio": 0.1, "penalty_factor": [0, 1, 0, 0, 0, 0, 0]}
+    model, best = (TorchLogisticClassifier(tol=t, **options).fit(X, y) for t in (tol, 1e-8))
+
+    def value(fitted):
+        w = fitted.coef_[0]
+        loss = np.logaddexp(0, np.where(y == 1, -1, 1) * (X @ w + fitted.intercept_)).sum()
+        return loss + (0.45 * w[1] ** 2 + 0.1 * abs(w[1])) / 3e4
+
+    assert model.converged_
+    assert value(model) - value(best) <= 10 * tol**2 * value(best)

@@ -133,7 +133,7 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
 
 
 def _is_expensive(objective: Objective) -> bool:
-    """Return True if there is no exact Hessian of a model that costs less than a few passes."""
+    """Return True if an exact Hessian of a model takes more than a few passes."""
     plan = choose_curvature(objective).last
     return not plan.exact or plan.cost(1) > FIRST_PASSES
 

@@ -158,13 +158,14 @@ def penalty_gap(
     return (reg_strength * features).clamp(min=0.0), scale
 
 
-def gap_beyond_rounding(objective: Objective, point: Point) -> Tensor:
-    """Return the duality gap (m,) minus the rounding error of a gap of zero.
+def gap_beyond_rounding(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
+    """Return the duality gap (m,) minus the rounding error of a gap of zero, and that error.
 
     If the penalty of a column is below the error of its gradient, it would dominate the gap.
     """
     error = gradient_rounding(objective, point)
-    return (duality_gap(objective, point, error) - gap_rounding(point, error)).clamp(min=0.0)
+    rounding = gap_rounding(point, error)
+    return (duality_gap(objective, point, error) - rounding).clamp(min=0.0), rounding
 
 
 def gap_rounding(point: Point, error: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.kernels.quadratic import DECREASE_LEFT
 from skorch_logreg.objective import (
-    ROUNDING_DISTANCE,
+    MAX_EXCESS,
     Objective,
     Point,
     gap_beyond_rounding,
@@ -259,14 +259,12 @@ def _state_at(
     objective: Objective, point: Point, goal: float, model: QuadraticModel | None
 ) -> ProximalState:
     """Return the state at a point that has its best intercept."""
-    gap, direction = gap_beyond_rounding(objective, point), None
+    (gap, rounding), direction = gap_beyond_rounding(objective, point), None
     if bool(gap.isinf().any()):
         direction, predicted = predicted_step(objective, point)
         gap = torch.where(gap.isinf(), predicted, gap)
     # below the rounding of a gap, coefficients may still be inaccurate
-    trusted = torch.full_like(
-        gap, goal > ROUNDING_DISTANCE or direction is not None, dtype=torch.bool
-    )
+    trusted = (rounding <= MAX_EXCESS * goal * point.value) | (direction is not None)
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 

@@ -1,5 +1,6 @@
 """Steps of proximal Newton's method on Hessians of rounding."""
 
+import numpy as np
 from sklearn.datasets import make_classification
 
 from skorch_logreg import TorchLogisticClassifier
@@ -23,3 +24,23 @@ def test_many_nonzero_coefficients_come_to_their_minimum():
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     model = TorchLogisticClassifier(C=100.0, l1_ratio=1.0, tol=1e-4, max_iter=20)
     assert model.fit(X, y).converged_
+
+
+def test_a_gap_below_a_rounding_error_above_the_goal_proves_nothing():
+    """With rows of 1e5 deviations the error of a gap is 2e-10; the minimum is at the next step."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(112, 1))
+    y = (2 * X[:, 0] + rng.logistic(size=112) > 0).astype(int)
+    X[:2] *= 1e5
+    model, best = (
+        TorchLogisticClassifier(C=1, l1_ratio=0.5, tol=tol).fit(X, y) for tol in (1e-6, 1e-9)
+    )
+
+    def value(fitted):
+        w = fitted.coef_.astype(np.longdouble)
+        logits = X.astype(np.longdouble) @ w.T + fitted.intercept_
+        loss = np.logaddexp(np.longdouble(0), np.where(y == 1, -1, 1) * logits[:, 0]).sum()
+        return loss + 0.5 * np.abs(w).sum() + 0.25 * (w**2).sum()
+
+    assert model.converged_
+    assert value(model) - value(best) <= 10 * model.tol**2 * value(best)

@@ -120,7 +120,7 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
     least = (2 / _MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
-        n_rows, found = len(logits), torch.zeros(1, device=logits.device)
+        n_rows, found = len(logits), torch.zeros(1, dtype=torch.float64, device=logits.device)
         # most often there is such a row among the first ones
         for rows in pieces(0, n_rows, max(CACHED_ENTRIES * n_rows // logits.numel(), 1)):
             curvature = loss.curvature(logits[rows], block.targets[rows])[0]

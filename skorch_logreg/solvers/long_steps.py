@@ -11,7 +11,7 @@ from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective
 from skorch_logreg.solvers.choose import FIRST_PASSES, PROOF_RATE, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.proximal import predicted_step
-from skorch_logreg.solvers.smooth import is_damped
+from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
 _MAX_CHANGE = 0.5
@@ -194,8 +194,10 @@ def _newton_step(
     curvature = plan.last.build(objective, point)
     solved = curvature.solve(point.gradient)
     decrement = inner(point.gradient, solved) / 2
-    damped = is_damped(curvature, solved, point, decrement, tol)
-    return -solved, torch.where(damped, point.value, decrement)
+    if bool(is_damped(curvature, solved, point, decrement, tol).any()):
+        ratio = MIN_CURVATURE_RATIO
+        return newton_direction(objective, point, curvature, tol, ratio, solved=solved)
+    return -solved, decrement
 
 
 def _flattened(

@@ -146,6 +146,8 @@ class StoppingRule:
         exhausted, near = torch.tensor(
             [stops, [r <= self.tol for r in optimality(state)]], device=left.device
         )
+        # below that, the next step may be one of rounding errors
+        near &= state.decrement > ROUNDING_DISTANCE * state.point.value
         few = left <= self._allowed * state.point.value
         return torch.where(left > 0, few | exhausted, near)
 

@@ -58,7 +58,7 @@ class InMemory(Data):
     block_rows: int | None = None
     stores_logits: bool = True
     design: Tensor | None = field(default=None, init=False)
-    # arguments and results of the last calls of `take_columns` and `outer`
+    # arguments and results of the last calls of `take_columns`, `outer` and `largest_entries`
     _last: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property

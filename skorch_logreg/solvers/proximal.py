@@ -12,6 +12,7 @@ from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.kernels.quadratic import DECREASE_LEFT
 from skorch_logreg.objective import (
     MAX_EXCESS,
+    ROUNDING_DISTANCE,
     Objective,
     Point,
     gap_beyond_rounding,
@@ -264,7 +265,8 @@ def _state_at(
         direction, predicted = predicted_step(objective, point)
         gap = torch.where(gap.isinf(), predicted, gap)
     # below the rounding of a gap, coefficients may still be inaccurate
-    trusted = (rounding <= MAX_EXCESS * goal * point.value) | (direction is not None)
+    seen = (rounding <= MAX_EXCESS * goal * point.value) & (goal > ROUNDING_DISTANCE)
+    trusted = seen | (direction is not None)
     return ProximalState(point, gap, trusted, goal, model, direction)
 
 

@@ -145,3 +145,22 @@ def test_a_penalty_that_is_not_smooth_hides_no_long_step_either(size, tol):
 
     assert model.converged_
     assert value(model) - value(best) <= 10 * tol**2 * value(best)
+
+
+@pytest.mark.parametrize("seed", [89, 131, 155, 158])
+def test_a_step_of_conjugate_gradients_may_leave_out_what_is_long(seed):
+    """Sixteen rows, two of them large: up to 58 ``tol ** 2`` were left, and certified."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(16, 5)), rng.integers(0, 4, 16)
+    y[:4] = range(4)
+    X[:2] *= 10 ** rng.uniform(4, 7)
+    options = {"C": 1e9, "max_iter": 1000}
+    model = TorchLogisticClassifier(solver="newton-cg", tol=1e-4, **options).fit(X, y)
+    best = TorchLogisticClassifier(solver="newton-cholesky", tol=1e-7, **options).fit(X, y)
+
+    def value(fitted):
+        proba = log_softmax(X @ fitted.coef_.T + fitted.intercept_, axis=1)
+        return -proba[np.arange(16), y].sum() + (fitted.coef_**2).sum() / 2e9
+
+    assert model.converged_
+    assert value(model) - value(best) <= 10 * model.tol**2 * value(best)

@@ -147,7 +147,7 @@ def test_a_penalty_that_is_not_smooth_hides_no_long_step_either(size, tol):
     assert value(model) - value(best) <= 10 * tol**2 * value(best)
 
 
-@pytest.mark.parametrize("seed", [89, 131, 155, 158])
+@pytest.mark.parametrize("seed", [131, 155, 158])
 def test_a_step_of_conjugate_gradients_may_leave_out_what_is_long(seed):
     """Sixteen rows, two of them large: up to 58 ``tol ** 2`` were left, and certified."""
     rng = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """Data sets of arrays in memory."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,12 @@ CONTAINERS = {
 
 
 def from_arrays(
-    X: Any, y: Any, sample_weight: Any = None, *, device: str | torch.device | None = None
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    device: str | torch.device | None = None,
+    is_checked: bool = True,
 ) -> InMemory:
     """Make a data set of arrays.
 
@@ -41,12 +48,14 @@ def from_arrays(
         Non-negative weights; None: 1 for all rows.
     device : str, torch.device or None
         Device to which a dense X is moved; None: X stays on its device.
+    is_checked : bool
+        Whether all entries of X are known to be finite; sparse ones have to be.
 
     Returns
     -------
     data : InMemory
     """
-    kind: type[InMemory]
+    kind: Callable[..., InMemory]
     if sp.issparse(X):
         place = torch.device("cpu")
         entries = np.asarray(X.data, dtype=np.float64)
@@ -56,7 +65,7 @@ def from_arrays(
         X = X if device is None else X.to(device)
         if X.dtype == torch.bool:  # torch subtracts bytes of zeros and ones
             X = X.view(torch.uint8)
-        place, kind = X.device, DenseRows
+        place, kind = X.device, partial(DenseRows, is_checked=is_checked)
     if not isinstance(y, Tensor):
         y = np.asarray(y)
         y = as_tensor(y if y.dtype.kind == "f" else y.astype(np.int64, copy=False))

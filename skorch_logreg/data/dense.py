@@ -39,7 +39,15 @@ _FULL_PRODUCT_RATIO = 4  # with more than 1/4 of all columns, multiply all and s
 
 @dataclass(kw_only=True, eq=False)
 class DenseRows(InMemory):
-    """Rows of a tensor of any type and strides, on any device."""
+    """Rows of a tensor of any type and strides, on any device.
+
+    Parameters
+    ----------
+    is_checked : bool
+        Whether all entries are known to be finite.
+    """
+
+    is_checked: bool = True
 
     is_sparse = False
     some_columns = staticmethod(gather_in_threads)
@@ -136,6 +144,15 @@ class DenseRows(InMemory):
             data.design = center.new_empty(self.X.shape)
             data.fill(slice(None), data.design)
         return data
+
+    def confirm_finite(self, *sums: Tensor) -> None:
+        if self.is_checked:
+            return
+        if not all(bool(each.isfinite().all()) for each in sums):  # some sums overflow
+            X, parts = self.exact.X, pieces(0, self.n_samples, self._piece_rows)
+            if not all(map_blocks(lambda rows: bool(X[rows].isfinite().all()), [*parts])):
+                raise ValueError("X contains NaN or infinity.")
+        self.is_checked = True
 
     def largest_entries(self) -> Tensor:
         if "largest" not in self._last:

@@ -260,7 +260,9 @@ class InMemory(Data):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
         rows = self.X.to(torch.float64) if self.is_small else None
-        return moments(self, self.X[0].to(torch.float64), is_sparse=False, rows=rows)
+        found = moments(self, self.X[0].to(torch.float64), is_sparse=False, rows=rows)
+        self.confirm_finite(*found)
+        return found
 
     def select(self, models: Tensor) -> Self:
         part = super().select(models)

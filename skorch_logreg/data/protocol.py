@@ -177,6 +177,13 @@ class Data(ABC):
         """Number of columns."""
         return self.center.shape[0]
 
+    def confirm_finite(self, *sums: Tensor) -> None:
+        """Raise a ValueError if sums over all rows show that X is not finite.
+
+        Only rows in memory may not have been checked when they were read.
+        """
+        return
+
     @property
     @abstractmethod
     def row_size(self) -> float:

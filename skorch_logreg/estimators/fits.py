@@ -1,5 +1,7 @@
 """Fits of a linear classifier: to all rows, to batches as they are yielded, to some of the rows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.process_group import fit_on_all_ranks
+from skorch_logreg.inputs.rows import validate_rows
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import LinearHead, TrainingRequest
@@ -43,20 +46,25 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
         _fit_stream(model, X, chosen)
         return
     seed = seed_of(model.random_state) if chosen.trains or datasets.is_torch_dataset(X) else 0
-    inputs = validate(X, y, sample_weight, model=model, chosen=chosen, offset=offset, seed=seed)
+    defers = not chosen.trains and getattr(chosen.solver, "checkpoint", None) is None
+    how = {"model": model, "chosen": chosen, "offset": offset, "seed": seed}
+    inputs = validate(X, y, sample_weight, **how, defers=defers)
     if chosen.trains:
         weights.require_no_offset(inputs.offset, f"solver={model.solver!r}")
     rows, held_out = validation_split.split(inputs, chosen.solver, seed)
     problem, request = _prepare(model, rows, chosen, is_warm=model.warm_start)
     model.classes_ = inputs.labels.classes
 
-    with callback_task(
-        model,
-        chosen.solver,
-        inputs.task,
-        lambda: request["start"] or problem.zeros(),
-        problem.fitted,
-    ) as callback:
+    with (
+        _checked_on_failure(model, inputs),
+        callback_task(
+            model,
+            chosen.solver,
+            inputs.task,
+            lambda: request["start"] or problem.zeros(),
+            problem.fitted,
+        ) as callback,
+    ):
         solution = fitting.fit(
             **request,
             tol=model.tol,
@@ -75,6 +83,20 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
         certificate.set_certified(model, solution, problem.namespace, problem.dtype)
 
 
+@contextmanager
+def _checked_on_failure(model: Any, inputs: FitInput) -> Iterator[None]:
+    """Raise scikit-learn's error if a fit fails because X, unchecked so far, is not finite."""
+    try:
+        yield
+    except Exception:
+        if not inputs.is_checked:
+            try:
+                validate_rows(model, inputs.X, reset=False)
+            except ValueError as invalid:
+                raise invalid from None
+        raise
+
+
 def _prepare(
     model: Any, rows: FitInput, chosen: Options, *, is_warm: bool
 ) -> tuple[Problem, dict[str, Any]]:
@@ -84,7 +106,8 @@ def _prepare(
     start = None
     if is_warm and hasattr(model, "coef_"):
         start = problem.previous(model.coef_, model.intercept_)
-    data = problem.data(problem.design(rows.X, rows.device), targets, weight)
+    design = problem.design(rows.X, rows.device)
+    data = problem.data(design, targets, weight, is_checked=rows.is_checked)
     return problem, {
         "data": data,
         "loss": problem.loss,

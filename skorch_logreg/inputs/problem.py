@@ -73,11 +73,13 @@ class Problem:
         """Binomial loss for two classes, otherwise multinomial; cumulative for ordered classes."""
         return loss_of(self.n_classes, self.is_soft, self.is_ordered)
 
-    def data(self, design: Any, targets: Tensor, weight: Tensor | None) -> Data:
+    def data(
+        self, design: Any, targets: Tensor, weight: Tensor | None, *, is_checked: bool = True
+    ) -> Data:
         """Combine the result of `design` with targets and weights."""
         if isinstance(design, OutOfCoreRows):
             return design.data(targets, weight)
-        return from_arrays(design, targets, weight)
+        return from_arrays(design, targets, weight, is_checked=is_checked)
 
     def design(self, X: Any, device: torch.device | None = None) -> Any:
         """Convert X to the design matrix that several fits share.

@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from skorch_logreg.data.tensors import BLOCK_ELEMENTS, float_dtype
+from skorch_logreg.data.tensors import BLOCK_ELEMENTS, CACHED_ENTRIES, float_dtype
 from skorch_logreg.data.threads import map_blocks, thread_count
 from skorch_logreg.inputs.arrays import FLOATS, NUMPY, ArrayNamespace, to_numpy
 
@@ -62,6 +62,12 @@ def is_finite_array(X: Any) -> bool:
     return all(map_blocks(_has_finite_sum, np.array_split(lines, thread_count())))
 
 
+def is_large(X: Any) -> bool:
+    """Return True if X is a 2d array of floats whose first pass may tell whether all are finite."""
+    is_array = type(X) is np.ndarray and X.ndim == 2 and X.size >= CACHED_ENTRIES
+    return is_array and X.dtype.isnative and X.dtype in FLOATS
+
+
 def torch_dtype(X: Any) -> torch.dtype:
     """Return the type of a model of validated rows of any library: float32 or float64."""
     if isinstance(X, Tensor):
@@ -99,13 +105,21 @@ _NO_LABELS = "no_validation"  # value of scikit-learn's `validate_data` for no l
 
 
 def validate_rows(
-    model: Any, X: Any, y: Any = _NO_LABELS, *, reset: bool = True, dtype: Any = None, **how: Any
+    model: Any,
+    X: Any,
+    y: Any = _NO_LABELS,
+    *,
+    reset: bool = True,
+    dtype: Any = None,
+    defers: bool = False,
+    **how: Any,
 ) -> Any:
     """Validate rows, and labels if they are given, as scikit-learn's `validate_data` does.
 
     The model's feature attributes are set if ``reset``, or else checked. An array of numbers keeps
     its type and is not copied; other rows become ``dtype``, None: float32 is kept, others become
-    float64. ``how`` are ``multi_output`` and ``allow_nd`` of `validate_data`.
+    float64. ``how`` are ``multi_output`` and ``allow_nd`` of `validate_data`. If ``defers``, the
+    caller finds out whether the entries of large arrays are finite (`is_large`).
 
     Tensors on the CPU are viewed as NumPy arrays and sparse ones become SciPy's; those on another
     device, of bfloat16, or with array API dispatch stay tensors without gradients.
@@ -113,7 +127,7 @@ def validate_rows(
     namespace = NUMPY if model is None else ArrayNamespace.of(X)
     X, y = namespace.view(X), namespace.detach(y)
     without_labels = isinstance(y, str) and y == _NO_LABELS
-    plain = is_finite_array(X)
+    plain = (defers and is_large(X)) or is_finite_array(X)
     if plain:
         counted = type(y) is np.ndarray and y.dtype.kind in "biu" and y.shape == X.shape[:1]
         if (without_labels or counted) and _has_known_features(model, X, reset):

@@ -16,7 +16,7 @@ from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.labels import class_probabilities, encode_targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.rows import torch_dtype, validate_rows
+from skorch_logreg.inputs.rows import is_large, torch_dtype, validate_rows
 from skorch_logreg.inputs.torch_context import seeded_generators
 
 
@@ -26,7 +26,8 @@ class FitInput:
 
     ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight`` (n_samples,) is
     float64, and None if all weights are 1; results have the library and device of ``namespace``;
-    ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or (n_samples, 1,
+    ``device`` None is that of X; ``is_checked`` is whether all entries of X are known to be
+    finite; ``offset`` of the logits is (n_samples, 1, 1) or (n_samples, 1,
     n_classes), float64; ``names`` (n_features,) are those of X's columns if they are strings.
     """
 
@@ -38,6 +39,7 @@ class FitInput:
     device: torch.device | None
     offset: Tensor | None = None
     names: Any = None
+    is_checked: bool = True
 
     @property
     def is_soft(self) -> bool:
@@ -133,6 +135,7 @@ def validate(
     classes: Any = None,
     reset: bool = True,
     encodes: bool = True,
+    defers: bool = False,
 ) -> FitInput:
     """Validate the input of a fit before any other computation.
 
@@ -141,6 +144,7 @@ def validate(
     `device`, `soft_labels`, `label_smoothing`, `threshold` and `module`, by default ``model``. Rows
     out of memory are allowed if the objective and solver ``chosen`` allow them. ``classes`` are
     known classes, not all of them necessarily in y; without ``encodes``, y is left for the caller.
+    If ``defers``, the first pass over a large array shows whether its entries are finite.
 
     A map-style data set of torch, or its loader, is read into memory in the order of ``seed``, or
     in every pass if ``chosen`` has an exact solver.
@@ -165,7 +169,8 @@ def validate(
             y = out_of_core.check_labels(y, soft)
         X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, reset=reset)
     elif encodes or y is None:
-        X, y = validate_rows(model, X, y, reset=reset, multi_output=soft, allow_nd=allow_nd)
+        how = {"multi_output": soft, "allow_nd": allow_nd, "defers": defers}
+        X, y = validate_rows(model, X, y, reset=reset, **how)
     else:
         X = validate_rows(model, X, reset=reset, allow_nd=allow_nd)
     options.check_device_takes(device, X)
@@ -178,7 +183,8 @@ def validate(
     if offset is not None:
         offset = weights.check_offset(offset, X.shape[0], labels.n_classes)
     names = getattr(model, "feature_names_in_", names)
-    return FitInput(X, y, labels, weight, namespace, device, offset, names)
+    is_checked = not (defers and is_large(X))
+    return FitInput(X, y, labels, weight, namespace, device, offset, names, is_checked)
 
 
 def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> None:

@@ -151,6 +151,7 @@ class _Loop:
             return
         if state is None:
             state = self._solver.init(objective, self._params, self._rule.tol)
+        objective.data.confirm_finite(state.point.value, state.point.gradient)
         m = len(self._params)
         self.run = RunState(
             objective,

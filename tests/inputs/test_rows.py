@@ -218,6 +218,57 @@ def test_large_arrays_are_looked_at_by_threads():
             assert not is_finite_array(X)
 
 
+FITS = {
+    "l2": {},
+    "unpenalised": {"C": np.inf},
+    "float32": {"dtype": np.float32},
+    "columns": {"order": "F"},
+    "l1": {"l1_ratio": 1.0, "solver": "saga"},
+    "bounds": {"bounds": (0.0, 1.0)},
+    "lbfgs": {"solver": "lbfgs"},
+    "liblinear": {"solver": "liblinear"},
+    "excluded": {"excludes": True},
+    "weights": {"weighs": True},
+    "classes": {"n_classes": 5},
+    "classes, l1": {"n_classes": 5, "l1_ratio": 1.0, "solver": "saga"},
+    "no step": {"max_iter": 0},
+}
+
+
+@pytest.mark.parametrize("shape", [(60_000, 4), (3_000, 50), (70, 2_000)])
+@pytest.mark.parametrize("case", FITS)
+def test_12_fits_find_what_is_not_finite_in_large_arrays(case, shape):
+    """The first pass over the rows finds it, and the error is the one of all other rows."""
+    options = dict(FITS[case])
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=shape), rng.integers(options.pop("n_classes", 2), size=shape[0])
+    X = X.astype(options.pop("dtype", X.dtype), order=options.pop("order", "C"))
+    weight = rng.integers(2, size=len(X)) if options.pop("weighs", False) else None
+    if options.pop("excludes", False):
+        options["penalty_factor"] = np.where(np.arange(shape[1]) % 2, 1.0, np.inf)
+    model = TorchLogisticClassifier(**options)
+    for value, column in ((np.nan, -1), (np.inf, -1), (-np.inf, 0)):
+        place = rng.integers(shape[0]), column
+        if weight is not None:
+            weight[place[0]] = 0
+        before, X[place] = X[place], value
+        with pytest.raises(ValueError) as expected:
+            check_array(X, estimator=model, input_name="X")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(ValueError) as raised:
+                model.fit(X, y, sample_weight=weight)
+        assert str(raised.value) == str(expected.value)
+        assert not any(name.endswith("_") for name in vars(model))
+        X[place] = before
+
+
+def test_12_large_numbers_whose_sums_overflow_are_not_called_infinite():
+    X = np.random.default_rng(0).normal(size=(60_000, 4)) * 1e160
+    with pytest.raises(ValueError, match="squares overflow"):
+        TorchLogisticClassifier().fit(X, X[:, 0] > 0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.bool, torch.float16])
 def test_tensors_are_viewed(dtype):
     X = torch.ones(5, 3).to(dtype)

@@ -23,6 +23,8 @@ class CompiledPasses:
     _several : tuple of Tensors of shape (rows, n_features) and (n_features,), or None
         Rows that kernels of several logits may read, and the center that they subtract from them,
         or None in its place. None if products are float32.
+    _largest : Tensor of shape (n_features,) or None
+        Where passes with one logit store the largest distances of every column from its center.
     """
 
     targets: Tensor
@@ -30,15 +32,15 @@ class CompiledPasses:
     _stored: Any
     _units: tuple[Tensor, Tensor] | None
     _several: tuple[Tensor, Tensor | None] | None = None
+    _largest: Tensor | None = None
 
     def loss_terms(
         self, loss: str, params: Tensor, logits: Tensor, before: Tensor | None, second: bool
     ) -> tuple[Tensor, ...] | None:
         if self._is_single(loss, params):
             rows = self._stored, self.targets, self.weight, params
-            return passes.logistic_loss(
-                *rows, units=self._units, logits=logits, before=before, second=second
-            )
+            how: Any = {"before": before, "second": second, "largest": self._largest}
+            return passes.logistic_loss(*rows, units=self._units, logits=logits, **how)
         several = self._rows_of_several(params.shape[:2].numel())
         if several is None or second:
             return None

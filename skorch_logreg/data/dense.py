@@ -130,7 +130,22 @@ class DenseRows(InMemory):
             *(self.X[rows], (self.center, self.scale), targets, weight, workspace),
             is_centred=workspace is not None and self.centres,
             is_float32=self.products is torch.float32,
+            largest=None if self.is_checked else self._largest_of(rows),
         )
+
+    def _largest_of(self, rows: slice) -> Tensor:
+        """Return where the first pass stores the largest entries of a block."""
+        parts = self._last.setdefault("parts", {})
+        return parts.setdefault((rows.start, rows.stop), torch.full_like(self.center, -1.0))
+
+    @property
+    def _known_largest(self) -> Tensor | None:
+        """Largest entries of columns that were found by the first pass, if it was by kernels."""
+        parts = self._last.get("parts", {})
+        found = {rows: part for rows, part in parts.items() if bool((part >= 0).all())}
+        if sum(stop - start for start, stop in found) != self.n_samples:
+            return None
+        return torch.stack([*found.values()]).amax(dim=0)
 
     def standardised(
         self, center: Tensor, scale: Tensor, targets: Tensor, n_logits: int = 1
@@ -154,8 +169,10 @@ class DenseRows(InMemory):
                 raise ValueError("X contains NaN or infinity.")
         self.is_checked = True
 
-    def largest_entries(self) -> Tensor:
-        if "largest" not in self._last:
+    def largest_entries(self, *, reads: bool = True) -> Tensor | None:
+        if "largest" not in self._last and self._known_largest is not None:
+            self._last["largest"] = self._known_largest / self.scale
+        if "largest" not in self._last and reads:
             X, center, scale = self.X, self.center, self.scale
             if self.design is not None:
                 X, center, scale = self.design, 0 * center, torch.ones_like(scale)
@@ -164,7 +181,7 @@ class DenseRows(InMemory):
             found = map_blocks(lambda rows: passes.largest_distances(X[rows], center), parts)
             self._last["largest"] = torch.stack(found).amax(dim=0) / scale
             self.reads[0] += 1
-        return self._last["largest"]
+        return self._last.get("largest")
 
     def _in_float32(self) -> dict[str, Any]:
         """Store rows in their units, if they take at most the memory of a point's logits."""
@@ -212,6 +229,7 @@ class DenseBlock(CompiledPasses, FormedRows):
         *,
         is_centred: bool = False,
         is_float32: bool = False,
+        largest: Tensor | None = None,
     ) -> None:
         self._X, self.targets, self.weight = X, targets, weight
         self._workspace, self._is_centred = workspace, is_centred
@@ -221,7 +239,7 @@ class DenseBlock(CompiledPasses, FormedRows):
         else:
             self._center, self._scale = units
             self._units = self._remaining_center, self._scale
-        self._stored = None if is_centred else X
+        self._stored, self._largest = None if is_centred else X, largest
         if not is_float32:
             self._several = X, self._center if is_centred else None
 

@@ -267,10 +267,11 @@ class Data(ABC):
         Large data are sampled. Constant columns have deviation 0.
         """
 
-    def largest_entries(self) -> Tensor | None:
+    def largest_entries(self, *, reads: bool = True) -> Tensor | None:
         """Return the largest absolute value (p,) of every column of the design matrix.
 
-        One read of X at first; None where that is not faster than a pass.
+        One read of X at first, unless the first pass found them; None where that is not faster
+        than a pass, or if they are not known without ``reads``.
         """
         return None
 

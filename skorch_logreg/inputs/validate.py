@@ -150,7 +150,7 @@ def validate(
     in every pass if ``chosen`` has an exact solver.
     """
     parameters = model if parameters is None else parameters
-    allow_nd = getattr(parameters, "module", None) is not None
+    how = {"reset": reset, "allow_nd": getattr(parameters, "module", None) is not None}
     device = None if model is None else options.resolve_device(parameters.device)
     if datasets.is_torch_dataset(X):
         datasets.require_no_labels(y, sample_weight, offset)
@@ -169,10 +169,9 @@ def validate(
             y = out_of_core.check_labels(y, soft)
         X = out_of_core.prepare(model, X, _num_samples(y), chosen, device, reset=reset)
     elif encodes or y is None:
-        how = {"multi_output": soft, "allow_nd": allow_nd, "defers": defers}
-        X, y = validate_rows(model, X, y, reset=reset, **how)
+        X, y = validate_rows(model, X, y, defers=defers, multi_output=soft, **how)
     else:
-        X = validate_rows(model, X, reset=reset, allow_nd=allow_nd)
+        X = validate_rows(model, X, **how)
     options.check_device_takes(device, X)
     labels: Any = None
     if encodes:
@@ -183,8 +182,8 @@ def validate(
     if offset is not None:
         offset = weights.check_offset(offset, X.shape[0], labels.n_classes)
     names = getattr(model, "feature_names_in_", names)
-    is_checked = not (defers and is_large(X))
-    return FitInput(X, y, labels, weight, namespace, device, offset, names, is_checked)
+    known = namespace, device, offset, names, not (defers and is_large(X))
+    return FitInput(X, y, labels, weight, *known)
 
 
 def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> None:

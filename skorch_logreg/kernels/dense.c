@@ -81,8 +81,48 @@ EXPORT CLONES void dense_multiply(const matrix_t *m, int64_t start, int64_t coun
     DISPATCH(multiply, moved(m->entries, start * m->row_stride, m->is_float), count, transposed, v, out);
 }
 
+/* Raise the largest distances of some columns of n rows from `about`. */
+INNER double distances(const matrix_t *m, int is_float, int by_column, const double *about,
+    const void *entries, int64_t n, int64_t first, int64_t count, double *restrict largest)
+{
+    int64_t i, j;
+    for (j = 0; by_column && j < count; j++) {
+        const void *x = moved(entries, (first + j) * m->column_stride, is_float);
+        double most = largest[first + j];
+#pragma omp simd reduction(max : most)
+        for (i = 0; i < n; i++) {
+            double z = fabs(entry(x, i, is_float) - about[first + j]);
+            most = z > most ? z : most;
+        }
+        largest[first + j] = most;
+    }
+    for (i = 0; !by_column && i < n; i++) {
+        const void *x = moved(entries, i * m->row_stride + first, is_float);
+#pragma omp simd
+        for (j = 0; j < count; j++) {
+            double z = fabs(entry(x, j, is_float) - about[first + j]);
+            largest[first + j] = z > largest[first + j] ? z : largest[first + j];
+        }
+    }
+    return 0.0;
+}
+
+#define CACHED_COLUMNS 1024 /* whose sums a core's first cache holds */
+
+/* Raise `largest` (p,) to the largest distances of the entries of every column from `about` (p,), in
+   some rows. */
+EXPORT CLONES void raise_largest(const matrix_t *m, int64_t start, int64_t count, const double *about,
+    double *largest)
+{
+    int64_t p = m->n_columns;
+    for (int64_t first = 0; first < p; first += CACHED_COLUMNS)
+        DISPATCH(distances, about, moved(m->entries, start * m->row_stride, m->is_float), count, first,
+            smaller(CACHED_COLUMNS, p - first), largest);
+}
+
 EXPORT CLONES double dense_pass(const matrix_t *m, const rows_t *rows, const double *slope,
-    double shift, const double *before, double *logits, double *gradient, double *second)
+    double shift, const double *before, double *logits, double *gradient, double *second,
+    const double *about, double *largest)
 {
     int64_t n = m->n_rows, p = m->n_columns, tile = TILE_ENTRIES / (p + 1) / 8 * 8, start, i;
     int64_t least = m->column_stride == 1 ? 8 : MIN_COLUMN_TILE;
@@ -107,6 +147,8 @@ EXPORT CLONES double dense_pass(const matrix_t *m, const rows_t *rows, const dou
             second[p] += sum_of(count, curvature);
             dense_multiply(m, start, count, 1, curvature, second);
         }
+        if (largest)
+            raise_largest(m, start, count, about, largest);
     }
     return total_of(&value);
 }
@@ -139,17 +181,19 @@ EXPORT CLONES void add_gram(const matrix_t *m, int is_rough, const int64_t *colu
 /* Write logits: `before`, if it is not NULL, plus those of params (p + 1,) over rows
    (X - center) / scale, or X itself if these are NULL. Add the gradient (p + 1,) of the weighted loss
    and, if it is not NULL, `second` (p + 1,), the sums of every column times the loss's second
-   derivative, both zero before, and return the loss. `slope` (p,) is overwritten. */
+   derivative, both zero before, and return the loss. Raise `largest` (p,), if it is not NULL, to the
+   largest distances of the entries of every column from its center. `slope` (p,) is overwritten. */
 EXPORT double dense_loss(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
     const double *params, double *slope, const double *before, double *logits, double *gradient,
-    double *second)
+    double *second, double *largest)
 {
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {sign, weight, weight_stride, 0};
     double shift = stored_slope(n_columns, center, scale, params, slope);
-    double value = dense_pass(&m, &rows, slope, shift, before, logits, gradient, second);
+    double value = dense_pass(&m, &rows, slope, shift, before, logits, gradient, second,
+        center, largest);
     standardise(n_columns, center, scale, gradient);
     if (second)
         standardise(n_columns, center, scale, second);
@@ -166,11 +210,9 @@ EXPORT void dense_hessian_product(const void *entries, int64_t n_rows, int64_t n
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     rows_t rows = {0, weight, weight_stride, curvature};
     double shift = stored_slope(n_columns, center, scale, params, slope);
-    dense_pass(&m, &rows, slope, shift, 0, 0, product, 0);
+    dense_pass(&m, &rows, slope, shift, 0, 0, product, 0, 0, 0);
     standardise(n_columns, center, scale, product);
 }
-
-#define MOMENT_COLUMNS 1024 /* whose sums a core's first cache holds */
 
 /* Add the weighted sums of the deviations of some columns from `about`, and of their squares. */
 INNER double moments(const matrix_t *m, int is_float, int by_column, const double *about,
@@ -207,45 +249,17 @@ EXPORT CLONES void dense_moments(const void *entries, int64_t n_rows, int64_t n_
 {
     matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
     const matrix_t *m = &own;
-    for (int64_t first = 0; first < n_columns; first += MOMENT_COLUMNS)
-        DISPATCH(moments, about, weight, weight_stride, first, smaller(MOMENT_COLUMNS, n_columns - first),
+    for (int64_t first = 0; first < n_columns; first += CACHED_COLUMNS)
+        DISPATCH(moments, about, weight, weight_stride, first, smaller(CACHED_COLUMNS, n_columns - first),
             sums, sums + n_columns);
 }
 
-/* Raise the largest distances of some columns from `about`. */
-INNER double distances(const matrix_t *m, int is_float, int by_column, const double *about,
-    int64_t first, int64_t count, double *restrict largest)
-{
-    int64_t n = m->n_rows, i, j;
-    for (j = 0; by_column && j < count; j++) {
-        const void *x = moved(m->entries, (first + j) * m->column_stride, is_float);
-        double most = largest[first + j];
-#pragma omp simd reduction(max : most)
-        for (i = 0; i < n; i++) {
-            double z = fabs(entry(x, i, is_float) - about[first + j]);
-            most = z > most ? z : most;
-        }
-        largest[first + j] = most;
-    }
-    for (i = 0; !by_column && i < n; i++) {
-        const void *x = moved(m->entries, i * m->row_stride + first, is_float);
-#pragma omp simd
-        for (j = 0; j < count; j++) {
-            double z = fabs(entry(x, j, is_float) - about[first + j]);
-            largest[first + j] = z > largest[first + j] ? z : largest[first + j];
-        }
-    }
-    return 0.0;
-}
-
 /* Raise `largest` (p,) to the largest distances of the entries of every column from `about` (p,). */
-EXPORT CLONES void dense_distances(const void *entries, int64_t n_rows, int64_t n_columns,
+EXPORT void dense_distances(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *about, double *largest)
 {
-    matrix_t own = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
-    const matrix_t *m = &own;
-    for (int64_t first = 0; first < n_columns; first += MOMENT_COLUMNS)
-        DISPATCH(distances, about, first, smaller(MOMENT_COLUMNS, n_columns - first), largest);
+    matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, 0, 0};
+    raise_largest(&m, 0, n_rows, about, largest);
 }
 
 /* The nearest number of 16 bits, which are the upper ones of a float32. */

@@ -34,9 +34,10 @@ INNER const void *moved(const void *x, int64_t i, int is_float)
                                           : FUNCTION(m, 0, 1, __VA_ARGS__)))
 
 /* One read of X: logits, and the sums of the terms of every row. Every vector of sums has one more
-   entry, for the intercept. */
+   entry, for the intercept. Where `largest` is not NULL, it is raised to distances from `about`. */
 double dense_pass(const matrix_t *m, const rows_t *rows, const double *slope, double shift,
-    const double *before, double *logits, double *gradient, double *second);
+    const double *before, double *logits, double *gradient, double *second, const double *about,
+    double *largest);
 
 /* Add X v to out, or X' v, of some rows. */
 void dense_multiply(const matrix_t *m, int64_t start, int64_t count, int transposed, const double *v,

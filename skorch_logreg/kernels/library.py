@@ -20,7 +20,7 @@ _LOGISTIC = (c_void_p, c_int64, c_int64, *_BY_ROW, *_BY_ROW)
 _MULTINOMIAL = (c_void_p, c_int, c_int64, c_int64, c_int64, *_BY_ROW)
 # arguments of the functions, as in their sources
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "dense_loss": (*_DENSE, *_LOSS),
+    "dense_loss": (*_DENSE, *_LOSS, c_void_p),
     "dense_hessian_product": (*_DENSE, *_HESSIAN_PRODUCT),
     "dense_moments": (*_DENSE, c_void_p, c_void_p, c_int64, c_void_p),
     "dense_distances": (*_DENSE, c_void_p, c_void_p),

@@ -103,7 +103,7 @@ INNER int newton_at(const void *entries, int64_t n_rows, int64_t n_columns, int6
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center,
         scale ? unit : 0};
     stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
-    ends[0] = dense_pass(&m, rows, slope, constant, 0, logits, sums, 0);
+    ends[0] = dense_pass(&m, rows, slope, constant, 0, logits, sums, 0, 0, 0);
     standardise(n_columns, center, scale, sums);
     exp_minus_all(n_rows, logits, root);
     for (i = 0; i < n_rows; i++)

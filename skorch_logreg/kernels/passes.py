@@ -84,6 +84,7 @@ def logistic_loss(
     logits: Tensor,
     before: Tensor | None = None,
     second: bool = False,
+    largest: Tensor | None = None,
 ) -> tuple[Tensor, ...] | None:
     """Write the logits of one model, and sum its logistic loss, in one read of X.
 
@@ -101,6 +102,9 @@ def logistic_loss(
     before : Tensor of shape (rows, 1, 1) or None
     second : bool
         Whether to return the third result.
+    largest : Tensor of shape (p,) or None
+        Raised to the largest distances of the entries of every column from its center; only of
+        dense rows with units.
 
     Returns
     -------
@@ -123,6 +127,8 @@ def logistic_loss(
     slope, *sums = params.new_zeros(2 + second, *params.shape)
     places = [each.data_ptr() for each in (params, slope)]
     ends = [each.data_ptr() for each in sums] + [None] * (1 - second)
+    if isinstance(X, Tensor):
+        ends.append(None if largest is None else largest.data_ptr())
     value = kernel(sign, *factor, *_addresses(units), *places, start, at, *ends)
     return torch.tensor([value], dtype=torch.float64, device="cpu"), *sums
 

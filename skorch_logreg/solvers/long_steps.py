@@ -87,13 +87,15 @@ def missed_ahead(
     Bach (2010). Self-concordant analysis for logistic regression, section 2.
     """
     objective, point = objective.exact, point.exact()
+    if not is_inexact and _is_short(objective, step, reads=False):
+        return torch.zeros_like(decrement)
     if _all_near(objective, point, decrement):
         return torch.zeros_like(decrement)
     is_expensive = objective.penalty.smooth and _is_expensive(objective)
     if is_inexact and not is_expensive:
         own = [(objective.select(some), point.select(some)) for some in _in_parts(objective)]
         step = torch.cat([_newton_step(*of, tol, is_expensive)[0] for of in own])
-    if _is_short(objective, step):
+    if _is_short(objective, step, reads=True):
         return torch.zeros_like(decrement)
     flat, far = _flattened(objective, point, point.logits + objective.logits(step), point.logits)
     missed = torch.zeros_like(point.value)
@@ -146,12 +148,12 @@ def _in_parts(objective: Objective) -> tuple[Tensor, ...]:
     return models.split(choose_curvature(objective).last.max_models())
 
 
-def _is_short(objective: Objective, step: Tensor) -> bool:
+def _is_short(objective: Objective, step: Tensor, *, reads: bool) -> bool:
     """Return True if the largest entries of columns show that no logit changes by more than 1/2.
 
     With several classes a logit's change less the mean is at most the range over classes.
     """
-    largest = objective.data.largest_entries()
+    largest = objective.data.largest_entries(reads=reads)
     if largest is None:
         return False
     ends = step.amax(dim=1), step.amin(dim=1)

@@ -12,6 +12,9 @@ from skorch_logreg.data import from_arrays
 from skorch_logreg.data.low_precision import bfloat16_grams
 from skorch_logreg.kernels import passes
 from skorch_logreg.kernels.library import library
+from skorch_logreg.losses import Binomial
+from skorch_logreg.objective import Objective
+from skorch_logreg.penalties import L2
 from tests.catalogue import CONTAINERS, LOSSES, Container, problem
 from tests.kernels.compiler import without_kernels
 
@@ -537,3 +540,29 @@ def test_the_largest_entries_of_columns(n, dtype, layout, kernels, monkeypatch):
         for _ in range(2):
             torch.testing.assert_close(data.largest_entries(), z.abs().amax(dim=0))
         assert data.reads[0] == before + 1
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(300_001, 3), (90, 3000)])
+def test_the_first_pass_finds_the_largest_entries(shape, dtype, layout, kernels, monkeypatch):
+    """It does of rows that are not checked; without kernels they take a read of their own."""
+    X = layout((100 * np.random.default_rng(0).normal(size=shape)).astype(dtype))
+    monkeypatch.setattr(passes, "compiled", passes.compiled if kernels else lambda name: None)
+    held = from_arrays(X, np.arange(shape[0]) % 2, is_checked=False)
+    center = torch.linspace(-90.0, 90.0, shape[1], dtype=torch.float64)
+    scale = torch.linspace(1.0, 9.0, shape[1], dtype=torch.float64)
+    data = held.standardised(center, scale, Binomial().encode(held.targets))
+    objective = Objective(data, Binomial(), L2(), torch.ones(1, dtype=torch.float64), True)
+    assert data.largest_entries(reads=False) is None
+    params = objective.zeros() + 1e-3
+    point = objective.evaluate(params)
+    data.confirm_finite(point.value, point.gradient)
+    before, is_known = data.reads[0], kernels and library() is not None
+    assert (data.largest_entries(reads=False) is not None) == is_known
+    wanted = (torch.from_numpy(X).double() - center).abs().amax(dim=0) / scale
+    torch.testing.assert_close(data.largest_entries(), wanted)
+    assert data.reads[0] == before + (not is_known)
+    again = objective.evaluate(params)  # the same without looking at the largest entries
+    torch.testing.assert_close(again.gradient, point.gradient, rtol=0, atol=0)

@@ -134,13 +134,12 @@ class DenseRows(InMemory):
         )
 
     def _largest_of(self, rows: slice) -> Tensor:
-        """Return where the first pass stores the largest entries of a block."""
+        """Return where the first pass stores the largest distances of a block from the center."""
         parts = self._last.setdefault("parts", {})
         return parts.setdefault((rows.start, rows.stop), torch.full_like(self.center, -1.0))
 
-    @property
-    def _known_largest(self) -> Tensor | None:
-        """Largest entries of columns that were found by the first pass, if it was by kernels."""
+    def _found_largest(self) -> Tensor | None:
+        """Return the largest distances from the center, (p,), if the first pass found them."""
         parts = self._last.get("parts", {})
         found = {rows: part for rows, part in parts.items() if bool((part >= 0).all())}
         if sum(stop - start for start, stop in found) != self.n_samples:
@@ -170,18 +169,22 @@ class DenseRows(InMemory):
         self.is_checked = True
 
     def largest_entries(self, *, reads: bool = True) -> Tensor | None:
-        if "largest" not in self._last and self._known_largest is not None:
-            self._last["largest"] = self._known_largest / self.scale
-        if "largest" not in self._last and reads:
-            X, center, scale = self.X, self.center, self.scale
-            if self.design is not None:
-                X, center, scale = self.design, 0 * center, torch.ones_like(scale)
-            share = max(-(-self.n_samples // thread_count()), self._piece_rows)
-            parts = [*pieces(0, self.n_samples, share)]
-            found = map_blocks(lambda rows: passes.largest_distances(X[rows], center), parts)
-            self._last["largest"] = torch.stack(found).amax(dim=0) / scale
-            self.reads[0] += 1
-        return self._last.get("largest")
+        if "largest" not in self._last:
+            found = self._found_largest()
+            if found is None and not reads:
+                return None
+            self._last["largest"] = self._read_largest() if found is None else found / self.scale
+        return self._last["largest"]
+
+    def _read_largest(self) -> Tensor:
+        X, center, scale = self.X, self.center, self.scale
+        if self.design is not None:
+            X, center, scale = self.design, 0 * center, torch.ones_like(scale)
+        share = max(-(-self.n_samples // thread_count()), self._piece_rows)
+        parts = [*pieces(0, self.n_samples, share)]
+        found = map_blocks(lambda rows: passes.largest_distances(X[rows], center), parts)
+        self.reads[0] += 1
+        return torch.stack(found).amax(dim=0) / scale
 
     def _in_float32(self) -> dict[str, Any]:
         """Store rows in their units, if they take at most the memory of a point's logits."""

@@ -58,7 +58,8 @@ class InMemory(Data):
     block_rows: int | None = None
     stores_logits: bool = True
     design: Tensor | None = field(default=None, init=False)
-    # arguments and results of the last calls of `take_columns`, `outer` and `largest_entries`
+    # arguments and results of the last calls of `take_columns`, `outer` and `largest_entries`, and
+    # what the first pass finds for the last one
     _last: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property

@@ -22,7 +22,7 @@ from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.out_of_core import require_in_memory
 from skorch_logreg.inputs.problem import Problem
 from skorch_logreg.inputs.process_group import fit_on_all_ranks
-from skorch_logreg.inputs.rows import validate_rows
+from skorch_logreg.inputs.rows import is_large, validate_rows
 from skorch_logreg.inputs.torch_context import seed_of, seeded_generators
 from skorch_logreg.inputs.validate import FitInput, validate
 from skorch_logreg.minibatch import LinearHead, TrainingRequest
@@ -46,6 +46,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
         _fit_stream(model, X, chosen)
         return
     seed = seed_of(model.random_state) if chosen.trains or datasets.is_torch_dataset(X) else 0
+    # a checkpoint is compared with the rows before their first pass
     defers = not chosen.trains and getattr(chosen.solver, "checkpoint", None) is None
     how = {"model": model, "chosen": chosen, "offset": offset, "seed": seed}
     inputs = validate(X, y, sample_weight, **how, defers=defers)
@@ -56,7 +57,7 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
     model.classes_ = inputs.labels.classes
 
     with (
-        _checked_on_failure(model, inputs),
+        _checked_on_failure(model, inputs.X),
         callback_task(
             model,
             chosen.solver,
@@ -84,14 +85,14 @@ def fit(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any = None) -> N
 
 
 @contextmanager
-def _checked_on_failure(model: Any, inputs: FitInput) -> Iterator[None]:
-    """Raise scikit-learn's error if a fit fails because X, unchecked so far, is not finite."""
+def _checked_on_failure(model: Any, X: Any) -> Iterator[None]:
+    """Raise scikit-learn's error if a fit fails because a large array is not finite."""
     try:
         yield
     except Exception:
-        if not inputs.is_checked:
+        if is_large(X):
             try:
-                validate_rows(model, inputs.X, reset=False)
+                validate_rows(model, X, reset=False)
             except ValueError as invalid:
                 raise invalid from None
         raise
@@ -107,7 +108,7 @@ def _prepare(
     if is_warm and hasattr(model, "coef_"):
         start = problem.previous(model.coef_, model.intercept_)
     design = problem.design(rows.X, rows.device)
-    data = problem.data(design, targets, weight, is_checked=rows.is_checked)
+    data = problem.data(design, targets, weight, is_checked=not is_large(rows.X))
     return problem, {
         "data": data,
         "loss": problem.loss,

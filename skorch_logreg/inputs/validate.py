@@ -16,7 +16,7 @@ from skorch_logreg.inputs.dask import collect
 from skorch_logreg.inputs.labels import class_probabilities, encode_targets
 from skorch_logreg.inputs.options import Options
 from skorch_logreg.inputs.problem import Problem
-from skorch_logreg.inputs.rows import is_large, torch_dtype, validate_rows
+from skorch_logreg.inputs.rows import torch_dtype, validate_rows
 from skorch_logreg.inputs.torch_context import seeded_generators
 
 
@@ -26,8 +26,7 @@ class FitInput:
 
     ``labels`` are Targets, or an Indicator, for which ``y`` is None; ``weight`` (n_samples,) is
     float64, and None if all weights are 1; results have the library and device of ``namespace``;
-    ``device`` None is that of X; ``is_checked`` is whether all entries of X are known to be
-    finite; ``offset`` of the logits is (n_samples, 1, 1) or (n_samples, 1,
+    ``device`` None is that of X; ``offset`` of the logits is (n_samples, 1, 1) or (n_samples, 1,
     n_classes), float64; ``names`` (n_features,) are those of X's columns if they are strings.
     """
 
@@ -39,7 +38,6 @@ class FitInput:
     device: torch.device | None
     offset: Tensor | None = None
     names: Any = None
-    is_checked: bool = True
 
     @property
     def is_soft(self) -> bool:
@@ -182,8 +180,7 @@ def validate(
     if offset is not None:
         offset = weights.check_offset(offset, X.shape[0], labels.n_classes)
     names = getattr(model, "feature_names_in_", names)
-    known = namespace, device, offset, names, not (defers and is_large(X))
-    return FitInput(X, y, labels, weight, *known)
+    return FitInput(X, y, labels, weight, namespace, device, offset, names)
 
 
 def _check_classes(classes: Any, parameters: Any, chosen: Options | None) -> None:

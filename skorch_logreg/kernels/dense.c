@@ -3,6 +3,7 @@
 
 #define TILE_ENTRIES (1 << 15) /* of X, which stay in a core's second cache for the second product */
 #define MIN_COLUMN_TILE 64     /* consecutive entries of a column, at least */
+#define CACHED_COLUMNS 1024    /* whose sums a core's first cache holds */
 
 #define SHORT_ROW 512 /* entries of rows, about a page, up to which the processor fetches too few ahead */
 
@@ -106,8 +107,6 @@ INNER double distances(const matrix_t *m, int is_float, int by_column, const dou
     }
     return 0.0;
 }
-
-#define CACHED_COLUMNS 1024 /* whose sums a core's first cache holds */
 
 /* Raise `largest` (p,) to the largest distances of the entries of every column from `about` (p,), in
    some rows. */

@@ -169,3 +169,20 @@ def test_a_step_that_moved_logits_far_is_not_the_last(solver):
         stopped.fit(X, y)
     assert stopped.n_iter_[0] == 4
     assert stopped.optimality_ > 0.05
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_that_are_not_finite_are_refused_before_the_first_step(value):
+    """Where rows were not checked, the first pass tells, and marks those that are finite."""
+    X, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 3
+    for entry in (0.5, value):
+        X[7, 2] = entry
+        data = from_arrays(X, y, is_checked=False)
+        data.targets = Multinomial(3).encode(data.targets)
+        of = Objective(data, Multinomial(3), L2(), torch.ones(1, dtype=torch.float64), True)
+        if np.isfinite(entry):
+            drive(Scripted((0.5,), (1.0,)), of, of.zeros(), tol=0.1, max_iter=1)
+            assert data.is_checked
+            continue
+        with pytest.raises(ValueError, match="X contains NaN or infinity"):
+            drive(Scripted((0.5,), (1.0,)), of, of.zeros(), tol=0.1, max_iter=1)

@@ -87,7 +87,9 @@ class DenseRows(InMemory):
         is_read = self.products is torch.float64 and passes.is_supported(self.X)
         if self.needs_workspace and (self.centres or not is_read):
             most = min(most, self._piece_rows)
-        return min(share, most)
+        if most < share:  # as many blocks for every thread, of the same size; some more rows do
+            return -(-share // round(share / most))
+        return share
 
     @property
     def _piece_rows(self) -> int:

@@ -2,11 +2,12 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from skorch_logreg.data import threads
+from skorch_logreg.data import from_arrays, threads
 from skorch_logreg.data.threads import (
     map_blocks,
     several_threads,
@@ -150,3 +151,18 @@ def test_a_thread_that_does_not_start_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(threads, "Thread", Refused)
     with pytest.raises(RuntimeError, match="can't start"), workers(3):
         map_blocks(abs, range(5))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("block_rows", [1000, 4100, 9000, 20_000])
+def test_every_thread_has_as_many_blocks_of_as_many_rows(n_threads, block_rows):
+    """A thread that is left with one block more would let the others wait."""
+    n_samples = 20_000
+    data = from_arrays(torch.zeros(n_samples, 100), torch.zeros(n_samples))
+    with workers(n_threads):
+        step = replace(data, block_rows=block_rows).rows_per_block
+    n_blocks = -(-n_samples // step)
+    assert step <= 1.5 * block_rows
+    assert n_blocks % n_threads == 0
+    assert n_blocks * step - n_samples < n_blocks  # all have as many rows, but for rounding
+    assert step > block_rows / 1.5 or n_blocks == n_threads

@@ -1,5 +1,7 @@
 """A decrement on an old Hessian counts only where the last steps do not deny it (promise 2)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.objective import hessian_product
 from skorch_logreg.solvers.choose import CurvaturePlan
-from skorch_logreg.solvers.lbfgs import _stale_models
+from skorch_logreg.solvers.lbfgs import _next_plan, _stale_models
 from skorch_logreg.solvers.progress import ModelProgress
 from skorch_logreg.solvers.smooth import flattening
 from tests.catalogue import objective, parameters
@@ -97,3 +99,14 @@ def test_a_rough_curvature_on_which_a_step_vanishes_is_built_again(contraction, 
     rough = CurvaturePlan(lambda *_: None, False, lambda _: 1.0, 0.0, exact)
     model = ModelProgress(rough).moved(0.1, 1e3, 1.0).moved(contraction, 1e3, 1.0)
     assert (_stale_models([model]) == [0]) is is_stale
+
+
+@pytest.mark.parametrize(("rate", "is_exact"), [(0.9, True), (0.1, False)])
+def test_slow_low_precision_is_followed_by_the_exact_hessian(rate, is_exact):
+    """The steps left would cost more than it does."""
+    exact = CurvaturePlan(lambda *_: None, True, lambda _: 20.0, 0.1)
+    second = CurvaturePlan(lambda *_: None, False, lambda _: 20.0, 0.1, exact)
+    first = replace(second, cost=lambda _: 3.0, fallback=second)
+    model = ModelProgress(first, age=3, rate=rate, decrement_ratio=1e8)
+    assert _stale_models([model]) == [0]
+    assert _next_plan(model) is (exact if is_exact else second)

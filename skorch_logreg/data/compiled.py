@@ -80,13 +80,16 @@ class CompiledPasses:
             return None
         return several
 
-    def newton_step(
-        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
-    ) -> tuple[Tensor, ...] | None:
-        if not isinstance(self._stored, Tensor) or params.shape[0] > 1:
-            return None
+    def takes_newton_sums(self, loss: str | None, params: Tensor) -> bool:
         rows = self._stored, self.targets, self.weight
-        return passes.newton_step(*rows, params, ridge, loss=loss, units=self._units, **options)
+        return passes.takes_newton_sums(*rows, params, loss)
+
+    def newton_sums(
+        self, loss: str | None, params: Tensor, logits: Tensor, *, is_rough: bool
+    ) -> Tensor:
+        rows = self._stored, self.targets, self.weight, params
+        how: Any = {"units": self._units, "logits": logits, "is_rough": is_rough}
+        return passes.newton_sums(*rows, loss=loss, **how)
 
     def newton_steps(
         self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any

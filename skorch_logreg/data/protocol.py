@@ -45,13 +45,15 @@ class Block(Protocol):
         "logistic" or "multinomial", for these rows.
         """
 
-    def newton_step(
-        self, loss: str | None, params: Tensor, ridge: Tensor, **options: Any
-    ) -> tuple[Tensor, ...] | None:
-        """Compute what a Newton step of one model needs; see `kernels.passes.newton_step`.
+    def takes_newton_sums(self, loss: str | None, params: Tensor) -> bool:
+        """Return True if there is a kernel of `newton_sums` for params (m, K, p + 1)."""
 
-        None without a kernel for the loss and these rows, or if the Hessian is not positive
-        definite.
+    def newton_sums(
+        self, loss: str | None, params: Tensor, logits: Tensor, *, is_rough: bool
+    ) -> Tensor:
+        """Write logits, and sum what a Newton step of one model needs.
+
+        See `kernels.passes.newton_sums`.
         """
 
     def newton_steps(

@@ -25,16 +25,19 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "dense_moments": (*_DENSE, c_void_p, c_void_p, c_int64, c_void_p),
     "dense_distances": (*_DENSE, c_void_p, c_void_p),
     "dense_newton": (
-        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int, c_int),
-        *(c_int64, *(c_void_p,) * 5),
+        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 3, c_int, c_int64),
+        *(c_void_p,) * 5,
     ),
     "dense_newton_steps": (
         *(*_DENSE, *_BY_ROW, *_BY_ROW, *(c_void_p,) * 3, c_double, c_int, c_double),
         *(*(c_int64,) * 3, *(c_void_p,) * 3),
     ),
     "dense_multinomial_newton": (
-        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 4, c_double, c_int),
-        *(c_int64, c_int64, *(c_void_p,) * 5),
+        *(*_DENSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 3, c_int64, c_int64),
+        *(c_void_p,) * 5,
+    ),
+    "newton_step": (
+        *(c_int64, c_int64, c_void_p, c_void_p, c_double, c_int, c_int64, *(c_void_p,) * 3),
     ),
     "dense_models": (
         *(*_DENSE, c_void_p, c_int, c_int64, c_int64, *_BY_ROW, *_BY_ROW),
@@ -77,8 +80,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 _RESULTS = {
     "dense_loss": c_double,
     "sparse_loss": c_double,
-    "dense_newton": c_int,
-    "dense_multinomial_newton": c_int,
+    "newton_step": c_int,
     "dense_models_buffer": c_int64,
     "dense_grams_buffer": c_int64,
     "gram_side": c_int64,

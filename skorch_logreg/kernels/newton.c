@@ -62,13 +62,16 @@ INNER void subtract_mean(int64_t n_outputs, int64_t size, double *sums)
     }
 }
 
-/* From the gradient of the loss, in the first of rows of sums, and its Hessian in the rows of `factor`
-   (side numbers each), compute what a Newton step with a ridge needs. */
-INNER int newton_step(int64_t n_outputs, int64_t size, const double *params, const double *ridge,
+/* From the loss in the first of ends, its gradient in the first rows of sums, and its Hessian in the
+   lower triangle of the rows of `factor` (side numbers each), compute what a Newton step with a ridge
+   needs. */
+INNER int step_from(int64_t n_outputs, int64_t size, const double *params, const double *ridge,
     double shift, int fit_intercept, int64_t side, double *sums, double *factor, double *ends)
 {
     int64_t q = n_outputs * size, i, k;
     double *gradient = sums, *diagonal = sums + q, *solved = sums + 2 * q;
+    for (i = 0; n_outputs == 1 && i < size; i++)
+        sums[3 * size + i] = factor[(size - 1) * side + i];
     subtract_mean(n_outputs, size, gradient);
     for (i = size - 1; !fit_intercept && i < q; i += size) {
         gradient[i] = 0.0;
@@ -90,46 +93,50 @@ INNER int newton_step(int64_t n_outputs, int64_t size, const double *params, con
     return 1;
 }
 
-/* The value of `dense_newton`, with the rows as `pass` takes them; `buffer` has
-   n_rows + gram_buffer(side) + 2 side numbers. */
-INNER int newton_at(const void *entries, int64_t n_rows, int64_t n_columns, int64_t row_stride,
-    int64_t column_stride, int is_float, const rows_t *rows, const double *center, const double *scale,
-    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
-    int64_t side, double *logits, double *sums, double *factor, double *ends, double *buffer)
+/* What a Newton step needs of a point with a ridge (n_outputs, p + 1), from what `dense_newton` or
+   `dense_multinomial_newton` sum over all rows: the gradient, the shifted diagonal of the Hessian, the
+   product of its inverse with the gradient, and for one output the loss's Hessian row of the intercept,
+   in the rows of sums (4 or 3, n_outputs, p + 1); the factor of the shifted Hessian in its place; and the
+   objective and the decrement. Without an intercept its slope is zero. Return 0 if the Hessian is not
+   positive definite. */
+EXPORT CLONES int newton_step(int64_t n_outputs, int64_t size, const double *params, const double *ridge,
+    double shift, int fit_intercept, int64_t side, double *sums, double *factor, double *ends)
 {
-    int64_t size = n_columns + 1, i;
+    return step_from(n_outputs, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
+}
+
+/* `dense_newton`, with the rows as `pass` takes them. */
+INNER void newton_sums(const void *entries, int64_t n_rows, int64_t n_columns, int64_t row_stride,
+    int64_t column_stride, int is_float, const rows_t *rows, const double *center, const double *scale,
+    const double *params, int is_rough, int64_t side, double *logits, double *sums, double *factor,
+    double *ends, double *buffer)
+{
     double *root = buffer, *panels = root + n_rows, *slope = panels + side * GRAM_ROWS;
-    double *unit = slope + side, *last = factor + n_columns * side, constant;
+    double *unit = slope + side, constant;
     matrix_t m = {entries, n_rows, n_columns, row_stride, column_stride, is_float, center,
         scale ? unit : 0};
     stored_units(1, n_columns, center, scale, params, unit, slope, &constant);
     ends[0] = dense_pass(&m, rows, slope, constant, 0, logits, sums, 0, 0, 0);
     standardise(n_columns, center, scale, sums);
     exp_minus_all(n_rows, logits, root);
-    for (i = 0; i < n_rows; i++)
+    for (int64_t i = 0; i < n_rows; i++)
         root[i] = sqrt(rows->weight[i * rows->weight_stride] * root[i]) / (1.0 + root[i]);
     add_gram(&m, is_rough, 0, n_columns, root, side, panels, factor);
-    for (i = 0; i < size; i++)
-        sums[3 * size + i] = last[i];
-    return newton_step(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends);
 }
 
-/* What a Newton step needs of a point with a ridge (p + 1,), all of rows (X - center) / scale, or of X
-   itself if these are NULL: the logits; the gradient, the shifted diagonal of the Hessian, the product
-   of its inverse with the gradient, and the loss's Hessian row of the intercept, in the rows of sums
-   (4, p + 1), zero before; the factor (side, side) of the shifted Hessian, zero before; and the
-   objective and the decrement. With is_rough the Hessian has float32 products. Without an intercept its
-   slope is zero. Return 0 if the Hessian is not positive definite. `buffer` has
-   n_rows + gram_buffer(side) + 2 side numbers. */
-EXPORT CLONES int dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
+/* Sums over rows (X - center) / scale, or of X itself if these are NULL, that a Newton step needs: the
+   loss in the first of ends, its gradient in the first row of sums (4, p + 1), and its Hessian in the
+   lower triangle of `factor` (side, side), all zero before; and the logits. With is_rough the Hessian
+   has float32 products. `buffer` has n_rows + gram_buffer(side) + 2 side numbers. */
+EXPORT CLONES void dense_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const double *sign,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
-    const double *params, const double *ridge, double shift, int fit_intercept, int is_rough,
-    int64_t side, double *logits, double *sums, double *factor, double *ends, double *buffer)
+    const double *params, int is_rough, int64_t side, double *logits, double *sums, double *factor,
+    double *ends, double *buffer)
 {
     rows_t rows = {sign, weight, weight_stride, 0};
-    return newton_at(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
-        scale, params, ridge, shift, fit_intercept, is_rough, side, logits, sums, factor, ends, buffer);
+    newton_sums(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center, scale,
+        params, is_rough, side, logits, sums, factor, ends, buffer);
 }
 
 /* Newton steps of n_models models with parameters and ridge (n_models, p + 1), from the parameters on,
@@ -164,9 +171,9 @@ EXPORT CLONES void dense_newton_steps(const void *entries, int64_t n_rows, int64
         for (step = 0; step < max_steps && ends[1] > goal * ends[0]; step++) {
             memset(factor, 0, sizeof(double) * (size_t)(side * side + 4 * size));
             ends[0] = ends[1] = 0.0;
-            if (!newton_at(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
-                    scale, params, ridge, shift, fit_intercept, 0, side, logits, sums, factor, ends,
-                    rest)
+            newton_sums(entries, n_rows, n_columns, row_stride, column_stride, is_float, &rows, center,
+                scale, params, 0, side, logits, sums, factor, ends, rest);
+            if (!step_from(1, size, params, ridge, shift, fit_intercept, side, sums, factor, ends)
                 || !(ends[0] <= last)) {
                 if (step > 0)
                     memcpy(params, before, sizeof(double) * (size_t)size);
@@ -218,16 +225,15 @@ INNER void add_mean_class(int64_t size, int64_t n_outputs, double *hessian)
         }
 }
 
-/* As dense_newton, for the multinomial loss with parameters and ridge (n_outputs, p + 1), logits
-   (n_rows, n_outputs), and sums (3, n_outputs, p + 1), without those of the intercept's Hessian row.
-   The factor has n_outputs * (p + 1) rows. The Hessian is the sum of the products of all pairs of
-   classes, so that nothing cancels where a probability is close to one. `buffer` has
-   (n_outputs + 4) * n_rows + gram_buffer(side) + side * (side + 1) + n_outputs * (p + 1) numbers. */
-EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, int64_t n_columns,
+/* As dense_newton, for the multinomial loss with parameters (n_outputs, p + 1), logits
+   (n_rows, n_outputs), and sums (3, n_outputs, p + 1). The factor has n_outputs * (p + 1) rows. The
+   Hessian is the sum of the products of all pairs of classes, so that nothing cancels where a
+   probability is close to one. `buffer` has (n_outputs + 4) * n_rows + gram_buffer(side)
+   + side * (side + 1) + n_outputs * (p + 1) numbers. */
+EXPORT CLONES void dense_multinomial_newton(const void *entries, int64_t n_rows, int64_t n_columns,
     int64_t row_stride, int64_t column_stride, int is_float, const int64_t *class_of,
     const double *weight, int64_t weight_stride, const double *center, const double *scale,
-    const double *params, const double *ridge, double shift, int fit_intercept, int64_t n_outputs,
-    int64_t side, double *logits, double *sums, double *factor,
+    const double *params, int64_t n_outputs, int64_t side, double *logits, double *sums, double *factor,
     double *ends, double *buffer)
 {
     int64_t size = n_columns + 1, n = n_rows, i, k, l;
@@ -283,6 +289,4 @@ EXPORT CLONES int dense_multinomial_newton(const void *entries, int64_t n_rows, 
             add_pair(k, l, size, n_outputs, gram, side, factor);
         }
     add_mean_class(size, n_outputs, factor);
-    return newton_step(n_outputs, size, params, ridge, shift, fit_intercept, n_outputs * size, sums,
-        factor, ends);
 }

@@ -19,9 +19,10 @@ _FLOATS = (torch.float64, torch.float32)
 _INTEGERS = (np.int32, np.int64)
 # types of `write_rows`, as in dense.c
 _WRITTEN = {torch.float64: 0, torch.float32: 1, torch.bfloat16: 2}
-# classes, and side of their Hessian, up to which `newton_step` is faster than torch: a fit of
-# 500 x 63 with 3 classes takes .6 of the time, one of 800 x 10 with 15 classes 1.1
-_NEWTON_CLASSES, _NEWTON_SIDE = 10, 192
+# classes, side of their Hessian, and its side with one output, up to which `newton_sums` is faster
+# than torch: a fit of 500 x 63 with 3 classes takes .6 of the time, one of 800 x 10 with 15 classes
+# 1.1, one of 5000 x 400 .77, one of 5000 x 800 1.03
+_NEWTON_CLASSES, _NEWTON_SIDE, _NEWTON_SIDE_OF_ONE = 10, 192, 640
 
 
 def is_supported(X: Any) -> bool:
@@ -232,27 +233,37 @@ def _scipy_product(matrix: Any, dense: Tensor) -> Tensor:
     return torch.from_numpy(matrix @ np.ascontiguousarray(array))
 
 
-def has_newton_step(loss: str | None, n_outputs: int, side: int) -> bool:
-    """Return True if `newton_step` takes few dense rows of a loss with K and p + 1 of this size."""
+def has_newton_sums(loss: str | None, n_outputs: int, side: int) -> bool:
+    """Return True if `newton_sums` takes dense rows of a loss with K and p + 1 of this size."""
     if loss != "multinomial":
-        return loss == "logistic"
+        return loss == "logistic" and side <= _NEWTON_SIDE_OF_ONE
     return n_outputs <= _NEWTON_CLASSES and n_outputs * side <= _NEWTON_SIDE
 
 
-def newton_step(
+def takes_newton_sums(
+    X: Any, targets: Tensor, weight: Tensor, params: Tensor, loss: str | None
+) -> bool:
+    """Return True if `newton_sums` takes these rows, and parameters of this shape."""
+    is_one = isinstance(X, Tensor) and len(params) == 1 and is_supported(X)
+    dtype = torch.float64 if loss == "logistic" else torch.int64
+    has_rows = is_one and _address(targets, dtype) is not None and _weight(weight) is not None
+    return has_rows and has_newton_sums(loss, *params.shape[1:])
+
+
+def newton_sums(
     X: Tensor,
     targets: Tensor,
     weight: Tensor,
     params: Tensor,
-    ridge: Tensor,
     *,
     loss: str | None,
     units: tuple[Tensor, Tensor] | None,
-    shift: float,
-    fit_intercept: bool,
+    logits: Tensor,
     is_rough: bool,
-) -> tuple[Tensor, ...] | None:
-    """Compute what a Newton step from params needs, on few dense rows.
+) -> Tensor:
+    """Write the logits of one model, and sum what a Newton step needs, over dense rows.
+
+    `takes_newton_sums` says whether there is a kernel for the arguments.
 
     Parameters
     ----------
@@ -260,22 +271,56 @@ def newton_step(
     targets : Tensor of shape (rows, 1, 1)
         As the loss encodes classes.
     weight : Tensor of shape (rows, 1)
-    params, ridge : Tensor of shape (1, K, p + 1)
-        Coefficients and intercepts, and the diagonal of the penalty's Hessian.
-    loss : {"logistic", "multinomial"} or None
-        Loss with kernels; the result is None for others.
+    params : Tensor of shape (1, K, p + 1)
+        Coefficients and intercepts.
+    loss : {"logistic", "multinomial"}
     units : tuple of two Tensors of shape (p,), or None
         Center and scale: the rows are ``(X - center) / scale``; None: X itself.
-    shift : float
-        Relative shift of the diagonal of the Hessian.
-    fit_intercept : bool
+    logits : Tensor of shape (rows, 1, K)
+        Where they are written.
     is_rough : bool
         Whether the Hessian of one output has float32 products, which take half the time.
 
     Returns
     -------
-    logits : Tensor of shape (rows, 1, K)
-    sums : Tensor of shape (4 or 3, K, p + 1)
+    sums : Tensor of shape (size,)
+        Loss, gradient and Hessian, as `newton_step` takes the sum of those of all rows.
+    """
+    (n_outputs, side), n_rows = params.shape[-2:], X.shape[0]
+    is_logistic = loss == "logistic"
+    kernel: Any = of_rows(X, "newton" if is_logistic else "multinomial_newton")
+    padded, room = _panels(side)
+    n_buffer = n_rows + room + 2 * padded
+    if not is_logistic:
+        n_buffer = (n_outputs + 4) * n_rows + room + padded * (padded + 1) + n_outputs * side
+    sums = params.new_zeros(sum(_newton_sizes(n_outputs, side)))
+    places = map(Tensor.data_ptr, _newton_parts(sums, n_outputs, side))
+    buffer = params.new_empty(n_buffer)
+    shape = is_rough if is_logistic else n_outputs, padded
+    kernel(
+        *(targets.data_ptr(), weight.data_ptr(), weight.stride(0), *_addresses(units)),
+        *(params.data_ptr(), *shape, logits.data_ptr(), *places, buffer.data_ptr()),
+    )
+    return sums
+
+
+def newton_step(
+    sums: Tensor, params: Tensor, ridge: Tensor, *, shift: float, fit_intercept: bool
+) -> tuple[Tensor, ...] | None:
+    """Compute what a Newton step from params needs, in place of the sums of `newton_sums`.
+
+    Parameters
+    ----------
+    sums : Tensor of shape (size,)
+    params, ridge : Tensor of shape (1, K, p + 1)
+        Coefficients and intercepts, and the diagonal of the penalty's Hessian.
+    shift : float
+        Relative shift of the diagonal of the Hessian.
+    fit_intercept : bool
+
+    Returns
+    -------
+    terms : Tensor of shape (4 or 3, K, p + 1)
         Gradient of the objective, diagonal of the shifted Hessian H, ``H^-1 gradient``, and for one
         output the row of the loss's Hessian for the intercept.
     factor : Tensor of shape (K (p + 1), K (p + 1))
@@ -283,37 +328,26 @@ def newton_step(
     ends : Tensor of shape (2,)
         Objective, and decrement ``gradient' H^-1 gradient / 2``.
     """
-    (n_outputs, side), n_rows = params.shape[-2:], X.shape[0]
-    is_logistic, size = loss == "logistic", n_outputs * side
-    if not has_newton_step(loss, n_outputs, side):
-        return None
-    kernel = of_rows(X, "newton" if is_logistic else "multinomial_newton")
-    row_weight = _weight(weight)
-    y = _address(targets, torch.float64 if is_logistic else torch.int64)
-    if kernel is None or row_weight is None or y is None:
-        return None
-    padded, room = _panels(side)
-    logits = params.new_empty(n_rows, 1, n_outputs)
-    stride, n_sums, n_buffer = padded, 4, n_rows + room + 2 * padded
-    if not is_logistic:
-        stride, n_sums = size, 3
-        n_buffer = (n_outputs + 4) * n_rows + room + padded * (padded + 1) + size
-    shape = (is_rough if is_logistic else n_outputs, padded)
-    buffer = params.new_empty(n_buffer)
-    # one array of zeros: the matrix, the sums and the ends
-    zeros = params.new_zeros(stride * stride + n_sums * size + 2)
-    gram, sums, ends = zeros.split_with_sizes([stride * stride, n_sums * size, 2])
-    found = kernel(
-        y,
-        *row_weight,
-        *_addresses(units),
-        *(params.data_ptr(), ridge.data_ptr(), shift, fit_intercept, *shape),
-        *map(Tensor.data_ptr, (logits, sums, gram, ends, buffer)),
+    n_outputs, side = params.shape[-2:]
+    terms, factor, ends = _newton_parts(sums, n_outputs, side)
+    found = compiled("newton_step")(
+        *(n_outputs, side, params.data_ptr(), ridge.data_ptr(), shift, fit_intercept),
+        *(factor.stride(0), *map(Tensor.data_ptr, (terms, factor, ends))),
     )
-    if not found:
-        return None
-    factor = gram.as_strided((size, size), (stride, 1))
-    return logits, sums.view(n_sums, n_outputs, side), factor, ends
+    return (terms, factor, ends) if found else None
+
+
+def _newton_sizes(n_outputs: int, side: int) -> list[int]:
+    """Return the numbers of the vectors, the Hessian with padded rows, and the two values."""
+    size = n_outputs * side
+    return [4 * side, _panels(side)[0] ** 2, 2] if n_outputs == 1 else [3 * size, size**2, 2]
+
+
+def _newton_parts(sums: Tensor, n_outputs: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    terms, hessian, ends = sums.split_with_sizes(_newton_sizes(n_outputs, side))
+    size = n_outputs * side
+    stride = size if n_outputs > 1 else _panels(side)[0]
+    return terms.view(-1, n_outputs, side), hessian.as_strided((size, size), (stride, 1)), ends
 
 
 def newton_steps(

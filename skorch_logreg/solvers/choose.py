@@ -18,7 +18,7 @@ from skorch_logreg.curvature import (
     pass_seconds,
     rough_seconds,
 )
-from skorch_logreg.kernels.passes import has_newton_step
+from skorch_logreg.kernels.passes import has_newton_sums
 from skorch_logreg.kernels.products import has_grams
 from skorch_logreg.objective import Objective, Point, sampled_at
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
@@ -123,7 +123,7 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
         return "newton-cg"
     # one kernel computes a whole step of a small model
     small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    has_kernel = plan.over_columns and has_newton_step(objective.loss.kernel, n_outputs, side)
+    has_kernel = plan.over_columns and has_newton_sums(objective.loss.kernel, n_outputs, side)
     most = FIRST_PASSES if small and has_kernel else EVERY_STEP_PASSES
     return "newton-cholesky" if plan.exact and plan.cost(m) <= most else "lbfgs"
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from skorch_logreg.checkpoint import Resumable
 from skorch_logreg.curvature import ExactHessian
 from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
+from skorch_logreg.data import Block
+from skorch_logreg.data.computed_rows import ComputedRows
+from skorch_logreg.kernels import passes
 from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import EVERY_STEP_PASSES, CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -63,10 +66,10 @@ class NewtonState:
 class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
-    One kernel computes all of a step for one model with logistic loss and ridge on dense rows of
-    one block, with float32 products until quadratic convergence may reach the tolerance.  If no
-    exact Hessian is affordable, a fit uses `NewtonCG` instead; if the Hessians of all models of a
-    batch would take more than half a gigabyte, `LBFGS`, which does not need all of them at once.
+    One kernel reads a block of dense rows for all that a step of one model with ridge needs, with
+    float32 products until quadratic convergence may reach the tolerance.  If no exact Hessian is
+    affordable, a fit uses `NewtonCG` instead; if the Hessians of all models of a batch would take
+    more than half a gigabyte, `LBFGS`, which does not need all of them at once.
 
     References
     ----------
@@ -78,8 +81,8 @@ class NewtonCholesky(Resumable):
     def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
         """Return the state at given parameters."""
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
-        # where that saves little, and with several classes, float32 products would only make the
-        # steps of weights differ from those of repeated rows
+        # where a pass takes longer, and with several classes, float32 products would save little,
+        # and make the steps of weights differ from those of repeated rows
         saves = objective.loss.n_outputs == 1 and plan.cost(1) > EVERY_STEP_PASSES
         is_rough = tol < 1 and saves
         state = _compiled_at(objective, params, tol, plan, is_rough)
@@ -141,23 +144,29 @@ def _compiled_at(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
-    data = objective.data
-    if data.whole is None or objective.offset is not None or not objective.penalty.quadratic:
+    data, loss = objective.data, objective.loss
+    if objective.offset is not None or not objective.penalty.quadratic:
         return None
+    rows = data.whole or data.one_block
+    if rows is None or not rows.takes_newton_sums(loss.kernel, params):
+        return None
+    logits = data.empty_rows(1, loss.n_outputs)
+    if isinstance(logits, ComputedRows):  # the kernel would multiply again to compute them
+        return None
+    params = params.contiguous()
+
+    def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
+        return (block.newton_sums(loss.kernel, params, logits, is_rough=is_rough),)
+
+    (sums,) = data.reduce(kernel, logits, reads=2)  # those of a point and of its Hessian
     shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[1] * params.shape[2])
-    found = data.whole.newton_step(
-        objective.loss.kernel,
-        params,
-        objective.ridge,
-        shift=shift,
-        fit_intercept=objective.fit_intercept,
-        is_rough=is_rough,
+    found = passes.newton_step(
+        *(sums, params, objective.ridge), shift=shift, fit_intercept=objective.fit_intercept
     )
     if found is None:
         return None
-    data.reads[0] += 2  # those of a point and of its Hessian
-    logits, sums, factor, ends = found
-    gradient, diagonal, solved, *border = sums.unsqueeze(1).unbind()
+    terms, factor, ends = found
+    gradient, diagonal, solved, *border = terms.unsqueeze(1).unbind()
     value, decrement = ends.unsqueeze(1).unbind()
     point = Point(params, logits, value, gradient, *border)
     trusted = torch.full((1,), not is_rough)

@@ -10,12 +10,15 @@ from sklearn.datasets import load_iris
 
 from skorch_logreg import TorchLogisticClassifier
 from skorch_logreg.data import from_arrays
+from skorch_logreg.data.computed_rows import ComputedRows
+from skorch_logreg.data.dense import DenseBlock
+from skorch_logreg.data.threads import workers
 from skorch_logreg.kernels.library import library
-from skorch_logreg.losses import Binomial
+from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective, hessian_product, inner
 from skorch_logreg.penalties import L2
 from skorch_logreg.solvers import NewtonCholesky, Status, drive, newton
-from skorch_logreg.solvers.choose import choose_solver
+from skorch_logreg.solvers.choose import choose_curvature, choose_solver
 from tests.catalogue import CONTAINERS, LOSSES, PENALTIES, objective, parameters
 
 
@@ -57,6 +60,46 @@ def test_state_is_that_of_the_point(loss):
     torch.testing.assert_close(state.point.gradient, point.gradient)
     torch.testing.assert_close(hessian_product(of, point)(state.solved), point.gradient)
     torch.testing.assert_close(state.decrement, inner(point.gradient, state.solved) / 2)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("is_rough", [False, True])
+def test_blocks_of_rows_have_the_step_of_all_rows(n_classes, is_rough):
+    """Threads sum their blocks: logits, value, gradient, Hessian row of the intercept and step."""
+    generator = torch.Generator().manual_seed(2)
+    X = 2 + torch.randn(3000, 12, dtype=torch.float64, generator=generator)
+    y = torch.randint(n_classes, (3000,), generator=generator)
+    loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    data = replace(from_arrays(X, y), block_rows=700)
+    data = data.standardised(data.center, data.scale, loss.encode(data.targets), loss.n_outputs)
+    data.design = None
+    of = Objective(data, loss, L2(), torch.full((1,), 0.3, dtype=torch.float64), True)
+    params = torch.randn(of.shape, dtype=torch.float64, generator=generator)
+    plan = choose_curvature(of).last
+    found = newton._compiled_at(of, params, 1e-4, plan, is_rough)
+    one = replace(of, data=replace(data, block_rows=None))
+    with workers(1):
+        assert data.is_split
+        assert not one.data.is_split
+        expected = newton._compiled_at(one, params, 1e-4, plan, is_rough)
+    assert torch.equal(found.point.logits, expected.point.logits)
+    fields = ("value", "gradient", *(("intercept_hessian",) if n_classes == 2 else ()))
+    pairs = [(getattr(found.point, a), getattr(expected.point, a)) for a in fields]
+    rtol = 1e-5 if is_rough else 1e-10
+    for a, b in (*pairs, (found.solved, expected.solved)):
+        torch.testing.assert_close(a, b, rtol=rtol, atol=rtol * float(b.abs().max()))
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+def test_logits_that_are_not_stored_are_computed_without_a_hessian():
+    """A later pass would otherwise compute the Hessian again, for the logits of its rows."""
+    of = rows_of(3000, 12)
+    of = replace(of, data=replace(of.data, stores_logits=False, block_rows=700))
+    state = NewtonCholesky().init(of, parameters(of), 1e-4)
+    assert isinstance(state.point.logits, ComputedRows)
+    with mock.patch.object(DenseBlock, "newton_sums", side_effect=AssertionError):
+        torch.testing.assert_close(state.point.logits[0:], of.logits(state.point.params)[0:])
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels are built")

@@ -37,12 +37,12 @@ def exact_seconds(
 
     A pass is bound by memory and a Hessian by arithmetic, so their ratio grows with the number of
     columns; on small data both are bound by the overhead of calls. ``has_kernel``: whether a
-    kernel multiplies the products of two columns with those of two classes.
+    kernel computes one triangle, and the products of two columns once for all pairs of classes.
     """
     side = n_outputs * (n_columns + 1)
-    if has_kernel and n_outputs > 1:
+    if has_kernel:
         # of few columns, it takes as long to form the products as to multiply them
-        products = (n_outputs - 1) * n_samples * side * (n_columns + 20) / _FLOPS
+        products = max(n_outputs - 1, 1) * n_samples * side * (n_columns + 20) / _FLOPS
         return _CALLS + n_models * (products + side**3 / 3 / _FLOPS)
     # products of few columns reach a fraction of the peak rate
     rate = _FLOPS * side / (side + 80)

@@ -121,10 +121,10 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
     plan, (m, n_outputs, side) = choose_curvature(objective), objective.shape
     if plan.follows_points:
         return "newton-cg"
-    # one kernel computes a whole step of a small model
-    small = m == 1 and is_small(objective.data.n_samples, m, n_outputs, side)
-    has_kernel = plan.over_columns and has_newton_sums(objective.loss.kernel, n_outputs, side)
-    most = FIRST_PASSES if small and has_kernel else EVERY_STEP_PASSES
+    most = EVERY_STEP_PASSES
+    if m == 1 and plan.over_columns and has_newton_sums(objective.loss.kernel, n_outputs, side):
+        # one kernel computes a step (10,000 x 100: .8 of the time of L-BFGS, 40,000 x 100: 1.3)
+        most = _with_calls(objective, 1.0)
     return "newton-cholesky" if plan.exact and plan.cost(m) <= most else "lbfgs"
 
 
@@ -200,6 +200,16 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
     return CurvaturePlan(UncorrelatedColumns.build, False, lambda m: 1.0, 0.0, is_adaptive=True)
 
 
+def affords_hessian(objective: Objective, plan: CurvaturePlan, n_models: int = 1) -> bool:
+    """Return True if a Hessian costs less than the conjugate gradients that would take its place.
+
+    They take a product or two with one output (500,000 x 100, where it costs 2.7 passes: 1.4 times
+    as long with it), and three to five with several (diamonds, 2.6 passes: .9).
+    """
+    most = FIRST_PASSES if objective.loss.n_outputs > 1 else EVERY_STEP_PASSES
+    return plan.exact and plan.cost(n_models) <= most
+
+
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
     """Return the plan of the Hessian of all rows, or of a sample of them."""
     _, n_outputs, side = objective.shape
@@ -266,10 +276,16 @@ def _low_precision_hessian(objective: Objective, exact: CurvaturePlan) -> Curvat
     _, n_outputs, side = objective.shape
     if not exact.over_columns or exact.cost(1) <= FIRST_PASSES:
         return None
-    n_rows = _sampled(objective, n_outputs * side)
+    n_rows, least = _sampled(objective, n_outputs * side), SAVING
+    if n_outputs == 1:
+        # a sample takes more iterations (20,000 x 200: 1.5 times as long as the exact Hessian), and
+        # all rows take no more (2000 x 600: .7 of the time)
+        if n_rows is not None and exact.cost(1) <= _with_calls(objective, FIRST_PASSES):
+            return None
+        least = SAVING / 2
     rows = n_rows or objective.data.n_samples
     cost = _passes(objective, partial(rough_seconds, rows, n_outputs, side - 1))
-    if SAVING * cost(1) > exact.cost(1):
+    if least * cost(1) > exact.cost(1):
         return None
     build = partial(RoughHessian.build, n_rows=n_rows)
     plan = exact
@@ -301,6 +317,16 @@ def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[in
     n, n_outputs = objective.data.n_samples, objective.shape[1]
     a_pass = partial(pass_seconds, n, n_outputs, objective.data.row_size)
     return lambda m: seconds(n_models=m) / a_pass(n_models=m)
+
+
+def _with_calls(objective: Objective, passes: float) -> float:
+    """Return what passes of one model cost with all calls of their iterations, in passes.
+
+    An iteration of L-BFGS has five times as many calls as its pass, whose time is that of no rows.
+    """
+    data, n_outputs = objective.data, objective.shape[1]
+    a_pass, calls = (pass_seconds(n, n_outputs, data.row_size) for n in (data.n_samples, 0))
+    return passes * (1 + 5 * calls / a_pass)
 
 
 def sample_sizes(objective: Objective, n_models: int | None = None) -> tuple[int, ...]:
@@ -340,8 +366,8 @@ def newton_samples(objective: Objective, rare: float) -> tuple[int, ...]:
     sizes = [rows for rows, ratio in ratios.items() if rows * ratio <= n_samples]
     if not sizes or not _is_dense(objective):
         return ()
-    # without a Hessian of all rows, a step on them is a pass
-    hessian = 0.0 if _own_curvature(objective).exact else exact_hessian(objective).cost(1)
+    # without a Hessian of all rows, a step on them is a pass; one thread computes those of samples
+    hessian = 0.0 if _own_curvature(objective).exact else 2 * exact_hessian(objective).cost(1)
     return tuple(rows for rows in sizes if rows * ratios[rows] * (1 + hessian) <= n_samples)
 
 

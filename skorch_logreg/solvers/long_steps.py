@@ -8,7 +8,7 @@ from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.kernels.logits import loss_of_moved
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
-from skorch_logreg.solvers.choose import FIRST_PASSES, PROOF_RATE, choose_curvature
+from skorch_logreg.solvers.choose import PROOF_RATE, affords_hessian, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.proximal import predicted_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
@@ -136,8 +136,7 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
 
 def _is_expensive(objective: Objective) -> bool:
     """Return True if an exact Hessian of a model takes more than a few passes."""
-    plan = choose_curvature(objective).last
-    return not plan.exact or plan.cost(1) > FIRST_PASSES
+    return not affords_hessian(objective, choose_curvature(objective).last)
 
 
 def _in_parts(objective: Objective) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from skorch_logreg.data import Block
 from skorch_logreg.data.computed_rows import ComputedRows
 from skorch_logreg.kernels import passes
 from skorch_logreg.objective import Objective, Point, inner
-from skorch_logreg.solvers.choose import EVERY_STEP_PASSES, CurvaturePlan, choose_curvature
+from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step, take_step
 from skorch_logreg.solvers.smooth import (
@@ -83,7 +83,7 @@ class NewtonCholesky(Resumable):
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
         # where a pass takes longer, and with several classes, float32 products would save little,
         # and make the steps of weights differ from those of repeated rows
-        saves = objective.loss.n_outputs == 1 and plan.cost(1) > EVERY_STEP_PASSES
+        saves = objective.loss.n_outputs == 1 and plan.cost(1) > 1
         is_rough = tol < 1 and saves
         state = _compiled_at(objective, params, tol, plan, is_rough)
         return state or _at(objective, objective.evaluate(params), tol, plan)

@@ -19,9 +19,9 @@ from skorch_logreg.objective import (
     penalty_gap,
 )
 from skorch_logreg.solvers.choose import (
-    FIRST_PASSES,
     PROOF_RATE,
     CurvaturePlan,
+    affords_hessian,
     choose_curvature,
 )
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
@@ -277,7 +277,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         # preconditioned by a curvature that was lost, conjugate gradients stop too early; a new
         # diagonal costs less than the Hessian
         lost = model.is_lost and not model.plan.is_diagonal
-        affordable = plan.exact and (lost or plan.cost(len(models)) <= FIRST_PASSES)
+        affordable = affords_hessian(objective, plan, len(models)) or (plan.exact and lost)
         rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
         if rebuilds and (n_left > 0 or not is_adaptive):
             n_left -= is_adaptive

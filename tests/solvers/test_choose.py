@@ -19,6 +19,7 @@ from skorch_logreg.data import low_precision
 from skorch_logreg.losses import Binomial, Multinomial
 from skorch_logreg.objective import Objective
 from skorch_logreg.penalties import L2
+from skorch_logreg.solvers import choose
 from skorch_logreg.solvers.choose import choose_curvature, newton_samples, sample_sizes
 
 # rows, columns, classes, models, stored entries a row (None: dense)
@@ -87,8 +88,11 @@ def chain(model):
 
 
 def table():
-    """Rows of a table of what is chosen where bfloat16 is fast."""
-    with mock.patch.object(low_precision, "has_fast_bfloat16", return_value=True):
+    """Rows of a table of what is chosen with kernels, where bfloat16 is fast."""
+    with (
+        mock.patch.object(low_precision, "has_fast_bfloat16", return_value=True),
+        mock.patch.object(choose, "has_grams", return_value=True),
+    ):
         yield ["rows", "columns", "classes", "models", "entries a row", "begins on", "curvature"]
         yield ["---"] * 7
         for shape in SHAPES:

@@ -139,6 +139,14 @@ def test_blocks_of_classes_come_after_a_joint_hessian_that_costs_no_more():
 
 
 @pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("shape", [(2000, 600, 3), (5000, 600, 3), (5000, 500, 5)], ids=str)
+def test_blocks_take_the_place_of_a_joint_hessian_that_costs_too_much(shape, monkeypatch):
+    """Correlated columns take ten times as long on uncorrelated ones."""
+    monkeypatch.setattr(choose, "has_grams", lambda _: True)
+    assert chain(choose_curvature(stated(*shape, 1, None)))[0].startswith("block of each class")
+
+
+@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(
     "shape", [(11_000, 3_600, 20, 1, 60), (20_000, 1_500, 5, 1, 60), (5_000, 1_500, 10, 1, None)]
 )

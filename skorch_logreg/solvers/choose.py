@@ -32,7 +32,7 @@ FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 # above, there are no blocks of classes (with dense rows, twice as much), a joint Hessian of dense
 # rows only follows a diagonal (1000 x 10,000 with a penalty of 5 times the number of columns: 2.2
 # times as fast), and one of other rows has at most 500 columns
-_JOINT_PASSES = 25.0
+JOINT_PASSES = 25.0
 # least ratio of the costs of two curvatures at which the cheaper one is chosen: low precision
 # instead of an exact Hessian, blocks of classes instead of a joint one
 SAVING = 2.5
@@ -179,7 +179,7 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
             # with few rows, the mean curvature in their space is a quarter of the columns' number:
             # below a penalty of that number, 500 x 20,000 takes 2.7 times as long on a diagonal
             easy = exact.over_columns or bool(objective.reg_strength[0] >= side - 1)
-            begins = easy and joint.cost(1) > _JOINT_PASSES
+            begins = easy and joint.cost(1) > JOINT_PASSES
             return _diagonal(joint) if begins else joint
     # of several models, solves with their blocks take longer than conjugate gradients on a diagonal
     # (600 x 768, 3 classes, 20 values of C: 7 and 5 s)
@@ -192,13 +192,13 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
         blocks = _class_blocks(objective)
         least = max(SAVING * blocks.cost(1), FIRST_PASSES)
         # 11,000 texts of 3600 words and 20 classes: .17 s without blocks, whose products take 20 s
-        if blocks.cost(1) <= _JOINT_PASSES and (joint is None or joint.cost(1) > least):
+        if blocks.cost(1) <= JOINT_PASSES and (joint is None or joint.cost(1) > least):
             return blocks
-    if joint is not None and (joint is not exact or joint.cost(1) <= _JOINT_PASSES or side <= 500):
+    if joint is not None and (joint is not exact or joint.cost(1) <= JOINT_PASSES or side <= 500):
         return joint
     # of dense columns, blocks that cost more take .1 to .4 of the time where these are correlated,
     # and 1 to 1.7 where they are not (2000 x 600 and 5000 x 600, 3 classes, 5000 x 500, 5 classes)
-    affordable = 2 * _JOINT_PASSES if m == 1 and _is_dense(objective) else 0.0
+    affordable = 2 * JOINT_PASSES if m == 1 and _is_dense(objective) else 0.0
     if blocks is not None and blocks.cost(1) <= affordable:
         return blocks
     if n_outputs == 1 and _is_dense(objective):

@@ -8,7 +8,12 @@ from skorch_logreg.data.tensors import CACHED_ENTRIES, pieces
 from skorch_logreg.kernels.logits import loss_of_moved
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
-from skorch_logreg.solvers.choose import PROOF_RATE, affords_hessian, choose_curvature
+from skorch_logreg.solvers.choose import (
+    JOINT_PASSES,
+    PROOF_RATE,
+    affords_hessian,
+    choose_curvature,
+)
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.proximal import predicted_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
@@ -135,8 +140,20 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
 
 
 def _is_expensive(objective: Objective) -> bool:
-    """Return True if an exact Hessian of a model takes more than a few passes."""
-    return not affords_hessian(objective, choose_curvature(objective).last)
+    """Return True if an exact Hessian of a model takes more than a few passes.
+
+    It may take more where a row has a hundredth of the variance of a column, or more: conjugate
+    gradients find the long step of such a row last.
+    """
+    plan = choose_curvature(objective).last
+    if affords_hessian(objective, plan):
+        return False
+    if not plan.exact or plan.cost(1) > JOINT_PASSES:
+        return True
+    data = objective.data
+    largest = data.largest_entries(reads=True)
+    share = (data.weight.amax(dim=0) / data.weight.sum(dim=0)).amax()
+    return largest is None or not bool(share * largest.amax() ** 2 >= 0.01)
 
 
 def _in_parts(objective: Objective) -> tuple[Tensor, ...]:

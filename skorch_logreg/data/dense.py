@@ -87,7 +87,7 @@ class DenseRows(InMemory):
         is_read = self.products is torch.float64 and passes.is_supported(self.X)
         if self.needs_workspace and (self.centres or not is_read):
             most = min(most, self._piece_rows)
-        if most < share:  # as many blocks for every thread, of the same size; some more rows do
+        if most < share:  # as many blocks for every thread; they may have half as many rows more
             return -(-share // round(share / most))
         return share
 

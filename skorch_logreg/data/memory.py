@@ -35,7 +35,8 @@ class InMemory(Data):
         The data with float64 products, if those of this data are float32; weight and targets
         are float32 then.
     block_rows : int or None
-        Number of rows of a block, about; None: chosen by the size of X.
+        Number of rows of a block, which those of dense rows may exceed by half; None: chosen by
+        the size of X.
     stores_logits : bool
         Whether logits are stored, or computed again in every pass (`ComputedRows`).
 

@@ -27,7 +27,7 @@ from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 # `python -m benchmarks.choose` races the alternatives to what these pick.
 
 # cost up to which a curvature is built
-EVERY_STEP_PASSES = 1.5  # at every step
+_EVERY_STEP_PASSES = 1.5  # at every step
 FIRST_PASSES = 4.0  # as the first one, or for the steps of a whole fit
 # above, there are no blocks of classes (with dense rows, twice as much), a joint Hessian of dense
 # rows only follows a diagonal (1000 x 10,000 with a penalty of 5 times the number of columns: 2.2
@@ -121,7 +121,7 @@ def choose_solver(objective: Objective, is_smooth: bool) -> str:
     plan, (m, n_outputs, side) = choose_curvature(objective), objective.shape
     if plan.follows_points:
         return "newton-cg"
-    most = EVERY_STEP_PASSES
+    most = _EVERY_STEP_PASSES
     if m == 1 and plan.over_columns and has_newton_sums(objective.loss.kernel, n_outputs, side):
         # one kernel computes a step (10,000 x 100: .8 of the time of L-BFGS, 40,000 x 100: 1.3)
         most = _with_calls(objective, 1.0)
@@ -209,19 +209,19 @@ def _own_curvature(objective: Objective) -> CurvaturePlan:
 def affords_hessian(objective: Objective, plan: CurvaturePlan, n_models: int = 1) -> bool:
     """Return True if a Hessian costs less than the conjugate gradients that would take its place.
 
-    They take a product or two with one output (500,000 x 100, where it costs 2.7 passes: 1.4 times
-    as long with it), and three to five with several (diamonds, 2.6 passes: .9).
+    They take a product or two with one output, whose Hessian a kernel computes in half the time
+    (500,000 x 100, where it costs 2.7 passes: 1.4 times as long with it), and three to five with
+    several (diamonds, 2.6 passes: .9).
     """
-    most = FIRST_PASSES if objective.loss.n_outputs > 1 else EVERY_STEP_PASSES
-    return plan.exact and plan.cost(n_models) <= most
+    is_halved = plan.over_columns and objective.loss.n_outputs == 1 and _has_kernel(objective)
+    return plan.exact and plan.cost(n_models) <= FIRST_PASSES / (2 if is_halved else 1)
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:
     """Return the plan of the Hessian of all rows, or of a sample of them."""
     _, n_outputs, side = objective.shape
     rows = n_rows or objective.data.n_samples
-    has_kernel = _is_dense(objective) and has_grams(n_outputs)
-    seconds = partial(exact_seconds, rows, n_outputs, side - 1, has_kernel=has_kernel)
+    seconds = partial(exact_seconds, rows, n_outputs, side - 1, has_kernel=_has_kernel(objective))
     cost = _passes(objective, seconds)
     size = (n_outputs * side) ** 2
     if n_rows is None:
@@ -230,6 +230,11 @@ def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvatureP
         )
     build = partial(_on_sample, n_rows=n_rows)
     return CurvaturePlan(build, False, cost, PROOF_RATE, size=size)
+
+
+def _has_kernel(objective: Objective) -> bool:
+    """Return True if a kernel computes exact Hessians."""
+    return _is_dense(objective) and has_grams(objective.loss.n_outputs)
 
 
 def _is_dense(objective: Objective) -> bool:
@@ -326,9 +331,10 @@ def _passes(objective: Objective, seconds: Callable[..., float]) -> Callable[[in
 
 
 def _with_calls(objective: Objective, passes: float) -> float:
-    """Return what passes of one model cost with all calls of their iterations, in passes.
+    """Return the cost of iterations of L-BFGS with a pass of one model each, in passes.
 
-    An iteration of L-BFGS has five times as many calls as its pass, whose time is that of no rows.
+    An iteration has five times as many calls of torch as a pass; the time of those of a pass is
+    that of a pass over no rows.
     """
     data, n_outputs = objective.data, objective.shape[1]
     a_pass, calls = (pass_seconds(n, n_outputs, data.row_size) for n in (data.n_samples, 0))

@@ -81,8 +81,8 @@ class NewtonCholesky(Resumable):
     def init(self, objective: Objective, params: Tensor, tol: float) -> NewtonState:
         """Return the state at given parameters."""
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
-        # where a pass takes longer, and with several classes, float32 products would save little,
-        # and make the steps of weights differ from those of repeated rows
+        # where a Hessian takes less time than a pass, and with several classes, float32 products
+        # would only make the steps of weights differ from those of repeated rows
         saves = objective.loss.n_outputs == 1 and plan.cost(1) > 1
         is_rough = tol < 1 and saves
         state = _compiled_at(objective, params, tol, plan, is_rough)

@@ -60,11 +60,11 @@ def test_a_large_gap_is_no_proof(loss, penalty):
 
 
 def test_a_lost_diagonal_is_built_again_where_the_hessian_is_expensive(monkeypatch):
-    """Its conjugate gradients find the decrement of the exact Hessian, which takes 40 passes."""
+    """Its conjugate gradients find the decrement of the exact Hessian, which takes 26 passes."""
     # processors that multiply bfloat16 fast begin with a Hessian instead
     monkeypatch.setattr(cost, "low_precision_dtype", lambda device, side: torch.float32)
     draw = torch.Generator().manual_seed(0)
-    X = 3 * torch.randn(3000, 1500, generator=draw, dtype=torch.float64)
+    X = 3 * torch.randn(8000, 1000, generator=draw, dtype=torch.float64)
     loss = Binomial()
     classes = (X[:, :5].sum(dim=1) > 0).long()[:, None]
     of = Objective(from_arrays(X, loss.encode(classes)), loss, L2(), torch.ones(1).double(), True)

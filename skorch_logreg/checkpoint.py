@@ -24,7 +24,7 @@ from skorch_logreg.archive import Decoder, check_headers, checksum, encode
 from skorch_logreg.exceptions import CheckpointError, ParameterError
 
 _KIND = "skorch_logreg checkpoint"
-_FORMAT = 6  # version of the format; raise it if equal fingerprints would be read differently
+_FORMAT = 7  # version of the format; raise it if equal fingerprints would be read differently
 _DOCUMENT = "document"
 _ZIP = b"PK\x03\x04"  # first bytes of an .npz
 

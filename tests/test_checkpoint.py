@@ -244,8 +244,8 @@ def rewritten(path, **changes):
 
 
 def test_a_newer_format_is_refused(path):
-    rewritten(path, format=7)
-    refused(path, "has format 7, and this version of the package reads format 6")
+    rewritten(path, format=8)
+    refused(path, "has format 8, and this version of the package reads format 7")
 
 
 @pytest.mark.parametrize(

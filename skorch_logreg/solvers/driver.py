@@ -177,8 +177,9 @@ class _Loop:
                 kept = [i for i, model in enumerate(models) if model not in final.models]
                 models = tuple(models[i] for i in kept)
                 own = own.select(self._index(kept))
-            trace = written["trace"]
-            tree = {k: value for k, value in written.items() if k not in ("n_passes", "trace")}
+            trace, knows_largest = written["trace"], bool(written["knows_largest"])
+            apart = ("n_passes", "trace", "knows_largest")
+            tree = {k: value for k, value in written.items() if k not in apart}
             tree |= {"class": "RunState", "models": models, "final_points": final_points}
             run = from_tree(tree, own, objective)
             points = [
@@ -193,7 +194,8 @@ class _Loop:
         if not all(matches_params(part, point) for part, point in points):
             raise self._journal.damaged()
         self.run = run
-        # passes that check the file are not part of the fit
+        self._whole.data.largest_entries(reads=knows_largest)
+        # passes that check the file, or were taken before, are not part of the fit
         self._earlier = written["n_passes"] - self._whole.data.n_passes
         self._solver = ResumedSolver(self._solver, self._rule.tol, self._journal.damaged)
         written.clear()
@@ -333,6 +335,7 @@ class _Loop:
             del tree["class"], tree["models"]
             tree["n_passes"] = self._whole.data.n_passes + self._earlier
             tree["trace"] = tuple(self._trace)
+            tree["knows_largest"] = self._whole.data.largest_entries(reads=False) is not None
             self._journal.write(run.n_iter, tree)
 
     def _without(

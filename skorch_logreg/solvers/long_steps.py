@@ -9,10 +9,10 @@ from skorch_logreg.kernels.logits import loss_of_moved
 from skorch_logreg.losses import Loss
 from skorch_logreg.objective import ROUNDING_DISTANCE, VALUE_ROUNDING, Objective, Point, inner
 from skorch_logreg.solvers.choose import (
-    JOINT_PASSES,
     PROOF_RATE,
     affords_hessian,
     choose_curvature,
+    needs_hessian,
 )
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.proximal import predicted_step
@@ -94,16 +94,17 @@ def missed_ahead(
     objective, point = objective.exact, point.exact()
     if not is_inexact and _is_short(objective, step, reads=False):
         return torch.zeros_like(decrement)
-    if _all_near(objective, point, decrement):
-        return torch.zeros_like(decrement)
+    missed = torch.zeros_like(decrement)
+    if _all_near(objective, point, decrement, is_inexact):
+        return missed
     is_expensive = objective.penalty.smooth and _is_expensive(objective)
     if is_inexact and not is_expensive:
         own = [(objective.select(some), point.select(some)) for some in _in_parts(objective)]
-        step = torch.cat([_newton_step(*of, tol, is_expensive)[0] for of in own])
+        exact = [_newton_step(*of, tol, is_expensive) for of in own]
+        step, missed = (torch.cat(parts) for parts in zip(*exact, strict=True))
     if _is_short(objective, step, reads=True):
-        return torch.zeros_like(decrement)
+        return missed
     flat, far = _flattened(objective, point, point.logits + objective.logits(step), point.logits)
-    missed = torch.zeros_like(point.value)
     models = far.nonzero()[:, 0]
     if not len(models):
         return missed
@@ -118,10 +119,14 @@ def missed_ahead(
     return missed
 
 
-def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
+def _all_near(
+    objective: Objective, point: Point, decrement: Tensor, is_inexact: bool = False
+) -> bool:
     """Return True if a Newton step surely changes no logit by more than 1/2; X is not read.
 
-    The curvature of a row along the step is at most that of the objective, two decrements.
+    The curvature of a row along the step is at most that of the objective, two decrements.  One of
+    an inexact step may be too small, by the factor by which the least curvature of a row is less
+    than that of the preconditioner, at most 1/4.
     """
     loss = objective.at(point).loss
     least = (2 / _MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
@@ -132,7 +137,8 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
         for rows in pieces(0, n_rows, max(CACHED_ENTRIES * n_rows // logits.numel(), 1)):
             curvature = loss.curvature(logits[rows], block.targets[rows])[0]
             weight = block.weight[rows, :, None]
-            if bool(((curvature * weight < least) & (weight > 0)).any()):
+            share = (4 * curvature).clamp(max=1.0) if is_inexact else 1.0
+            if bool(((share * curvature * weight < least) & (weight > 0)).any()):
                 return (found + 1.0,)
         return (found,)
 
@@ -140,22 +146,9 @@ def _all_near(objective: Objective, point: Point, decrement: Tensor) -> bool:
 
 
 def _is_expensive(objective: Objective) -> bool:
-    """Return True if an exact Hessian of a model takes more than a few passes.
-
-    It may take more where the square of an entry is a hundredth of the sum over its column, or
-    more: conjugate gradients find the long step of such a row last (6,202 x 178, two rows of 70
-    standard deviations: a fit ended 62 % above the minimum).
-    """
-    plan, data = choose_curvature(objective).last, objective.data
-    if affords_hessian(objective, plan):
-        return False
-    if not plan.exact or plan.cost(1) > JOINT_PASSES:
-        return True
-    largest = data.largest_entries(reads=True)
-    if largest is None:
-        return True
-    share = data.weight.amax(dim=0) / data.weight.sum(dim=0)
-    return not bool((share.amax() * largest.square().amax()) >= 0.01)
+    """Return True if an exact Hessian takes more than a few passes, and is not needed."""
+    plan = choose_curvature(objective).last
+    return not (affords_hessian(objective, plan) or needs_hessian(objective))
 
 
 def _in_parts(objective: Objective) -> tuple[Tensor, ...]:

@@ -23,6 +23,7 @@ from skorch_logreg.solvers.choose import (
     CurvaturePlan,
     affords_hessian,
     choose_curvature,
+    needs_hessian,
 )
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.progress import ModelProgress
@@ -270,6 +271,7 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
     if not models:
         return state
     n_left = n_models_left(state.progress, state.progress[models[0]].plan)
+    needed = needs_hessian(objective)
     for i in models:
         model = state.progress[i]
         plan, is_adaptive = model.plan.next, model.plan.is_adaptive
@@ -277,15 +279,16 @@ def confirmed(objective: Objective, state: SmoothState, models: Sequence[int]) -
         # preconditioned by a curvature that was lost, conjugate gradients stop too early; a new
         # diagonal costs less than the Hessian
         lost = model.is_lost and not model.plan.is_diagonal
-        affordable = affords_hessian(objective, plan, len(models)) or (plan.exact and lost)
-        rebuilds = affordable and not (model.uses_newton_cg or is_damped_factor)
+        pays = affords_hessian(objective, plan, len(models)) or (plan.exact and lost)
+        rebuilds = (pays or needed) and not (model.uses_newton_cg or is_damped_factor)
         if rebuilds and (n_left > 0 or not is_adaptive):
             n_left -= is_adaptive
             build.append(i)
         else:
             ask.append(i)
     if build:
-        state = renewed(objective, state, build)
+        last = state.progress[build[0]].plan.last if needed else None
+        state = renewed(objective, state, build, last)
         ask += [i for i in build if not bool(state.trusted[i])]
     for i in ask:
         if state.progress[i].is_lost and state.progress[i].plan.is_diagonal:

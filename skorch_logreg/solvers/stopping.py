@@ -22,6 +22,7 @@ from skorch_logreg.objective import (
     is_resolved,
 )
 from skorch_logreg.recession import keeps_saturated_rows, saturated_models
+from skorch_logreg.solvers.choose import needs_hessian
 from skorch_logreg.solvers.long_steps import loss_after_long_step, missed_ahead
 from skorch_logreg.solvers.outcome import FinalPoint, Status
 from skorch_logreg.solvers.protocol import Solver
@@ -179,7 +180,11 @@ class StoppingRule:
             return state, none
         left = loss_after_long_step(objective, run.state.point, point)
         is_newton = torch.tensor(getattr(state, "is_newton", (True,) * len(left)))
-        trusted = state.trusted & ((left == 0) | is_newton.to(left.device))
+        is_newton = is_newton.to(left.device)
+        trusted = state.trusted & ((left == 0) | is_newton)
+        is_solved = getattr(state, "direction", None) is not None
+        if not is_solved and bool((trusted & ~is_newton).any()) and needs_hessian(objective):
+            trusted &= is_newton
         # after a short Newton step the next one is shorter; that says nothing of other steps
         asked = trusted & ((left > 0) | ~_is_whole_newton_step(run.state, point))
         asked &= self._may_stop_after(run, state, left)

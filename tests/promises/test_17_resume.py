@@ -453,7 +453,7 @@ def test_17_a_newer_format_or_another_state_is_refused(name, cut, monkeypatch):
         refused(path, "damaged", lambda: fit(name, checkpoint=path))
     path.write_bytes(other_format(path.read_bytes(), 0))
     refused(
-        path, "has format 0, and this version .* reads format 6", lambda: fit(name, checkpoint=path)
+        path, "has format 0, and this version .* reads format 7", lambda: fit(name, checkpoint=path)
     )
 
 

@@ -183,3 +183,25 @@ def test_long_steps_of_rows_with_leverage_are_found_where_a_hessian_is_expensive
 
     assert model.converged_
     assert value(model) <= value(exact) * (1 + 10 * 1e-2**2)
+
+
+@pytest.mark.parametrize("seed", [10, 17])
+def test_rows_of_leverage_hide_no_decrement_from_an_older_hessian(seed):
+    """Up to 40,000 ``tol ** 2`` were left where such rows had lost their curvature since."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(2000, 200))
+    y = X @ rng.normal(size=200) + rng.logistic(size=2000) > 0
+    X[:3] *= 10 ** rng.uniform(1, 6, (3, 1))
+    X *= 10 ** rng.uniform(-3, 3, 200)
+    options = {"C": rng.choice([1e-4, 1e-2]), "max_iter": 1000}
+    model = TorchLogisticClassifier(solver="lbfgs", tol=rng.choice([0.1, 1e-3, 1e-4]), **options)
+    exact = TorchLogisticClassifier(solver="newton-cholesky", tol=1e-7, **options).fit(X, y)
+    model.fit(X, y)
+
+    def value(fitted):
+        logits = fitted.decision_function(X)
+        loss = np.logaddexp(0, np.where(y, -logits, logits)).sum()
+        return options["C"] * loss + (fitted.coef_**2).sum() / 2
+
+    assert model.converged_
+    assert value(model) <= value(exact) * (1 + 10 * model.tol**2)

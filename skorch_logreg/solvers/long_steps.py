@@ -19,7 +19,7 @@ from skorch_logreg.solvers.proximal import predicted_step
 from skorch_logreg.solvers.smooth import MIN_CURVATURE_RATIO, is_damped
 
 # change of a logit in a step, half of that of a Newton step on an exponential, which never ends
-_MAX_CHANGE = 0.5
+MAX_CHANGE = 0.5
 _FLAT = torch.finfo(torch.float32).max  # logit without loss and curvature
 
 
@@ -37,7 +37,7 @@ def loss_after_long_step(objective: Objective, before: Point, point: Point) -> T
 
     def kernel(block: Block, before: Tensor, logits: Tensor) -> tuple[Tensor, ...]:
         rows = {"targets": block.targets, "weight": block.weight}
-        found = loss_of_moved(loss.kernel, logits, before, _MAX_CHANGE, **rows)
+        found = loss_of_moved(loss.kernel, logits, before, MAX_CHANGE, **rows)
         if found is not None:
             return (found,)
         far = _is_far(loss, block, before, logits, shift)
@@ -129,7 +129,7 @@ def _all_near(
     than that of the preconditioner, at most 1/4.
     """
     loss = objective.at(point).loss
-    least = (2 / _MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
+    least = (2 / MAX_CHANGE) ** 2 * decrement[:, None]  # twice as much as needed
 
     def kernel(block: Block, logits: Tensor) -> tuple[Tensor, ...]:
         n_rows, found = len(logits), torch.zeros(1, dtype=torch.float64, device=logits.device)
@@ -169,7 +169,7 @@ def _is_short(objective: Objective, step: Tensor, *, reads: bool) -> bool:
         return False
     ends = step.amax(dim=1), step.amin(dim=1)
     size = ends[0] - ends[1] if step.shape[1] > 1 else ends[0].abs()
-    return bool((size[:, :-1] @ largest + size[:, -1] <= _MAX_CHANGE).all())
+    return bool((size[:, :-1] @ largest + size[:, -1] <= MAX_CHANGE).all())
 
 
 def _missed(
@@ -243,11 +243,11 @@ def _is_far(
 ) -> Tensor:
     """Return a mask (rows, m, K) of logits that differ by more than 1/2, less their mean change."""
     change = other - logits
-    if loss.n_outputs > 1 and bool((change.abs() > _MAX_CHANGE / 2).any()):
+    if loss.n_outputs > 1 and bool((change.abs() > MAX_CHANGE / 2).any()):
         _, share = loss.curvature(logits)
         if share is not None:
             change -= (share * change).sum(dim=-1, keepdim=True)
-    return (change.abs() + shift > _MAX_CHANGE) & (block.weight > 0)[..., None]
+    return (change.abs() + shift > MAX_CHANGE) & (block.weight > 0)[..., None]
 
 
 def _count(mask: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Newton's method, with a factored Hessian or with conjugate gradients."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.checkpoint import Resumable
-from skorch_logreg.curvature import ExactHessian
+from skorch_logreg.curvature import Curvature, ExactHessian
 from skorch_logreg.curvature.cholesky import SINGLE_DAMPING, rounding_shift
 from skorch_logreg.data import Block
 from skorch_logreg.data.computed_rows import ComputedRows
@@ -17,6 +18,7 @@ from skorch_logreg.objective import Objective, Point, inner
 from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step, take_step
+from skorch_logreg.solvers.long_steps import MAX_CHANGE, loss_after_long_step
 from skorch_logreg.solvers.smooth import (
     MIN_CURVATURE_RATIO,
     SmoothSolver,
@@ -36,6 +38,7 @@ class NewtonState:
 
     ``solved`` (m, K, p + 1) is the product ``H^-1 gradient``, ``plan`` that of the Hessian, and
     ``is_rough`` True if its products were float32, so that its decrement proves nothing.
+    ``curvature`` is the Hessian, where a step from it may need no other one at its end.
     """
 
     point: Point
@@ -45,10 +48,11 @@ class NewtonState:
     tol: float
     plan: CurvaturePlan
     is_rough: bool = False
+    curvature: Curvature | None = None
 
     @property
     def is_newton(self) -> tuple[bool, ...]:
-        """True for models whose next step uses the exact Hessian of the point."""
+        """True for models whose next step uses the exact Hessian of the point, or one as good."""
         return (not self.is_rough,) * len(self.decrement)
 
     def select(self, models: Tensor) -> Self:
@@ -67,7 +71,8 @@ class NewtonCholesky(Resumable):
     """Newton's method with a new factored Hessian at every step.
 
     One kernel reads a block of dense rows for all that a step of one model with ridge needs, with
-    float32 products until quadratic convergence may reach the tolerance.  If no exact Hessian is
+    float32 products until two steps may reach the tolerance; the last of them is proven by the
+    Hessian of its start.  If no exact Hessian is
     affordable, a fit uses `NewtonCG` instead; if the Hessians of all models of a batch would take
     more than half a gigabyte, `LBFGS`, which does not need all of them at once.
 
@@ -83,16 +88,16 @@ class NewtonCholesky(Resumable):
         plan = choose_curvature(objective).last  # a first decrement is hardly below its value
         # where a Hessian takes less time than a pass, and with several classes, float32 products
         # would only make the steps of weights differ from those of repeated rows
-        saves = objective.loss.n_outputs == 1 and plan.cost(1) > 1
-        is_rough = tol < 1 and saves
+        is_rough = tol < 1 and _saves_hessians(objective, plan)
         state = _compiled_at(objective, params, tol, plan, is_rough)
         return state or _at(objective, objective.evaluate(params), tol, plan)
 
     def step(self, objective: Objective, state: NewtonState) -> NewtonState:
         """Take one Newton step."""
         step = -state.solved
-        # the next decrement relative to the objective is about the square of this one
-        is_rough = state.is_rough and float(state.decrement) > state.tol * float(state.point.value)
+        if state.curvature is not None:
+            return _after_last_hessian(objective, state, step)
+        is_rough = state.is_rough and not _may_end(state)
         target = state.point.params + step
         whole = _compiled_at(objective, target, state.tol, state.plan, is_rough)
         if whole is None:
@@ -170,12 +175,64 @@ def _compiled_at(
     value, decrement = ends.unsqueeze(1).unbind()
     point = Point(params, logits, value, gradient, *border)
     trusted = torch.full((1,), not is_rough)
-    if not is_rough and float(decrement) <= tol**2 * float(value):
-        curvature = ExactHessian(
-            factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
-        )
-        trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    return NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)
+    state = NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)
+    is_near = not is_rough and _saves_hessians(objective, plan) and _is_near(point, decrement, tol)
+    if is_rough or not (is_near or float(decrement) <= tol**2 * float(value)):
+        return state
+    curvature = ExactHessian(
+        factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
+    )
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return replace(state, trusted=trusted, curvature=curvature if is_near else None)
+
+
+def _may_end(state: NewtonState) -> bool:
+    """Return True if the point after the next step is likely the last one, or the one before.
+
+    Its decrement relative to the objective is about the square of this one.
+    """
+    ahead = state.decrement.square() / state.point.value
+    ends = bool(ahead <= state.tol**2 * state.point.value)
+    return ends or _is_near(state.point, ahead, state.tol)
+
+
+def _is_near(point: Point, decrement: Tensor, tol: float) -> bool:
+    """Return True if the step of a decrement is likely the last, and short.
+
+    The mean square of its changes of the logits is two decrements over the sum of curvatures; a
+    change of four times its root is rare.
+    """
+    row = point.intercept_hessian
+    if row is None:
+        return False
+    is_short = 2 * 16 * decrement <= MAX_CHANGE**2 * row[0, 0, -1]
+    return bool(is_short & (decrement <= tol * point.value))
+
+
+def _saves_hessians(objective: Objective, plan: CurvaturePlan) -> bool:
+    """Return True if a Hessian with one output takes longer than a pass, so that one less pays."""
+    return objective.loss.n_outputs == 1 and plan.cost(1) > 1
+
+
+def _after_last_hessian(objective: Objective, state: NewtonState, step: Tensor) -> NewtonState:
+    """Return the state after a step that is likely the last, by the Hessian of its start.
+
+    Where a logit changes by ``t``, its curvature falls by a factor of at most ``exp(t)``: so does
+    that of the objective, and the decrement is larger by no more.
+
+    References
+    ----------
+    Bach (2010). Self-concordant analysis for logistic regression, section 2.
+    """
+    before, tol, curvature = state.point, state.tol, state.curvature
+    point, taken = take_step(objective, before, step, last=True)
+    is_long = bool(loss_after_long_step(objective, before, point) > 0)
+    if curvature is None or taken is not step or is_long:
+        return _at(objective, point, tol, state.plan)
+    solved = curvature.solve(point.gradient)
+    decrement = math.exp(MAX_CHANGE) * inner(point.gradient, solved) / 2
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    return NewtonState(point, decrement, trusted, solved, tol, state.plan)
 
 
 @dataclass(frozen=True)

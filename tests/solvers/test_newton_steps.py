@@ -180,3 +180,37 @@ def test_serves_models_whose_hessian_is_cheap_or_whose_rows_are_few():
     several = replace(rows_of(3000, 100), reg_strength=torch.ones(2, dtype=torch.float64))
     for of in (several, rows_of(30, 2000)):
         assert choose_solver(of, is_smooth=True) == "lbfgs"
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("is_long", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_hessian_of_its_start_bounds_the_decrement_after_a_short_step(seed, is_long):
+    """Where a logit changes by more than 1/2, the decrement is that of a new Hessian."""
+    of = rows_of(3000, 60)
+    best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-8, max_iter=50).params
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(of.shape, dtype=torch.float64, generator=generator)
+    plan = choose_curvature(of).last
+    state = newton._compiled_at(of, best + (0.3 if is_long else 0.01) * noise, 0.1, plan, False)
+    state = replace(state, curvature=plan.build(of, state.point))
+    found = newton._after_last_hessian(of, state, -state.solved)
+    own = plan.build(of, found.point).solve(found.point.gradient)
+    exact = inner(found.point.gradient, own) / 2
+    change = (found.point.logits - state.point.logits).abs().max()
+    assert bool(change > 0.5) == is_long
+    if is_long:
+        torch.testing.assert_close(found.decrement, exact)
+    else:
+        assert exact < found.decrement < 2.8 * exact
+    assert bool(found.trusted)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("tol", [1e-2, 1e-3, 1e-5])
+def test_the_last_step_needs_no_hessian(tol):
+    of = rows_of(3000, 60)
+    with mock.patch.object(newton, "_compiled_at", side_effect=newton._compiled_at) as compiled:
+        found = drive(NewtonCholesky(), of, of.zeros(), tol=tol, max_iter=50)
+    assert found.status == (Status.CONVERGED,)
+    assert compiled.call_count == int(found.n_iter)

@@ -23,6 +23,7 @@ from skorch_logreg.solvers.smooth import (
     MIN_CURVATURE_RATIO,
     SmoothSolver,
     SmoothState,
+    has_damped_step,
     is_damped,
     moved,
     newton_step,
@@ -183,7 +184,9 @@ def _compiled_at(
         factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
     )
     trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    return replace(state, trusted=trusted, curvature=curvature if is_near else None)
+    # rounding errors of a factor that is used again would stay hidden
+    is_sound = is_near and not bool(has_damped_step(curvature, solved, point, tol))
+    return replace(state, trusted=trusted, curvature=curvature if is_sound else None)
 
 
 def _may_end(state: NewtonState) -> bool:

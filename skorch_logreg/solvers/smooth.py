@@ -140,8 +140,13 @@ def is_damped(
     near = decrement <= tol**2 * point.value
     if not any(near.tolist()):
         return near
+    return near & has_damped_step(curvature, solved, point, tol)
+
+
+def has_damped_step(curvature: Curvature, solved: Tensor, point: Point, tol: float) -> Tensor:
+    """Return a mask (m,) of models whose step from a factor is too short for its damping."""
     allowed = MIN_CURVATURE_RATIO * max(tol**2, ROUNDING_DISTANCE)
-    return near & (curvature.damping(solved) > allowed * point.value)
+    return curvature.damping(solved) > allowed * point.value
 
 
 def renewed(

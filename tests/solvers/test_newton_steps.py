@@ -214,3 +214,21 @@ def test_the_last_step_needs_no_hessian(tol):
         found = drive(NewtonCholesky(), of, of.zeros(), tol=tol, max_iter=50)
     assert found.status == (Status.CONVERGED,)
     assert compiled.call_count == int(found.n_iter)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels are built")
+@pytest.mark.parametrize("distance", [1.0, 1e-6])
+def test_a_hessian_with_rounded_curvature_is_used_once(distance):
+    """Its own rounding would stay hidden: 7,000 ``tol ** 2`` were left, and certified."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(3000, 60, dtype=torch.float64, generator=generator)
+    z, X[:, 1] = 3 * X[:, 1], X[:, 0] + distance * X[:, 1]
+    y = (z + torch.randn(3000, dtype=torch.float64, generator=generator) > 0).long()
+    data = from_arrays(X, y)
+    data = data.standardised(data.center, data.scale, Binomial().encode(data.targets), 1)
+    of = Objective(data, Binomial(), L2(), torch.full((1,), 1e-12, dtype=torch.float64), True)
+    best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-9, max_iter=50).params
+    best[0, 0, :2] += torch.tensor([1.0, -1.0]) * 1e-2 / distance
+    state = newton._compiled_at(of, best, 1e-4, choose_curvature(of).last, False)
+    assert 1e-8 < float(state.decrement / state.point.value) < 1e-4  # so near that a step ends
+    assert (state.curvature is None) == (distance < 1)

@@ -180,9 +180,9 @@ def _compiled_at(
     is_near = not is_rough and _saves_hessians(objective, plan) and _is_near(point, decrement, tol)
     if is_rough or not (is_near or float(decrement) <= tol**2 * float(value)):
         return state
-    curvature = ExactHessian(
-        factor.tril()[None], diagonal.view(1, -1).rsqrt(), diagonal.new_tensor([shift])
-    )
+    scale = diagonal.view(1, -1).rsqrt()
+    factor = factor.tril()[None] * scale[..., None]
+    curvature = ExactHessian(factor, scale, diagonal.new_tensor([shift]))
     trusted = ~is_damped(curvature, solved, point, decrement, tol)
     # rounding errors of a factor that is used again would stay hidden
     is_sound = is_near and not bool(has_damped_step(curvature, solved, point, tol))

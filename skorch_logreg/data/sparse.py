@@ -71,6 +71,13 @@ class SparseRows(InMemory):
             X = self._parts[ends] = csr_rows(self.X, rows)
         return SparseBlock(X, self.targets[rows], self.weight[rows], self.center, self.scale)
 
+    def has_entries_above(self, least: Tensor) -> bool:
+        values = np.abs(self.X.data)
+        stored = (least * self.scale - self.center.abs()).numpy()
+        if values.max(initial=0.0) < stored.min(initial=np.inf):
+            return False
+        return bool((values >= stored[self.X.indices]).any())
+
     def reads_columns(self, n_columns: int) -> bool:
         many = n_columns**2 > self.X.nnz  # an epoch over either takes about as long
         return many and passes.is_supported(self.X) and self.products is torch.float64

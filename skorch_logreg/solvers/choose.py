@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
+
 from skorch_logreg.curvature import (
     ClassBlocks,
     Curvature,
@@ -20,7 +22,7 @@ from skorch_logreg.curvature import (
 )
 from skorch_logreg.kernels.passes import has_newton_sums
 from skorch_logreg.kernels.products import has_grams
-from skorch_logreg.objective import Objective, Point, sampled_at
+from skorch_logreg.objective import MAX_EXCESS, Objective, Point, sampled_at
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 
 # All thresholds of the cost model. Costs are in passes: reads of X by all models of a batch.
@@ -220,19 +222,18 @@ def affords_hessian(objective: Objective, plan: CurvaturePlan, n_models: int = 1
 def needs_hessian(objective: Objective) -> bool:
     """Return True if a few rows may hide a decrement from all but an exact Hessian of the point.
 
-    So they may where the square of an entry is a hundredth of the sum over its column, or more:
-    their curvature may be lost, and conjugate gradients find the long step of such a row last
-    (6,202 x 178, two rows of 70 standard deviations: a fit ended 62 % above the minimum).  False
-    where that Hessian takes more than some passes.
+    Their curvature may be lost, and conjugate gradients find the long step of such a row last
+    (6,202 x 178, two rows of 70 standard deviations: a fit ended 62 % above the minimum).  So they
+    may where the square of an entry is a hundredth of the sum over its column, or more, and its
+    curvature ten times that of the penalty.  False where that Hessian takes more than some passes.
     """
-    plan, data = choose_curvature(objective).last, objective.data
+    plan, weight = choose_curvature(objective).last, objective.data.weight
     if not plan.exact or plan.cost(1) > JOINT_PASSES:
         return False
-    largest = data.largest_entries(reads=True)
-    if largest is None:
-        return False
-    share = data.weight.amax(dim=0) / data.weight.sum(dim=0)
-    return bool((share.amax() * largest.square().amax()) >= 0.01)
+    share = (weight.amax(dim=0) / weight.sum(dim=0)).amax()
+    ridge = objective.ridge[..., :-1].flatten(0, -2).amin(dim=0)
+    least = torch.maximum(0.01 / share, 4 * MAX_EXCESS * ridge / weight.amax())
+    return objective.data.has_entries_above(least.sqrt())
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:

@@ -525,6 +525,19 @@ def test_sparse_products_read_what_may_not_be_written(dtype, rtol, warn_always):
     assert none.shape == (0, 3, 2)
 
 
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_entries_above_a_size_are_found_in_their_column(container):
+    X = np.random.default_rng(0).normal(size=(300, 3)) * [1.0, 10.0, 100.0]
+    held = from_arrays(container(X), np.arange(300) % 2)
+    data = held.standardised(0 * held.center, torch.tensor([2.0, 3.0, 5.0]).double(), held.targets)
+    most = torch.from_numpy(np.abs(X).max(axis=0)) / data.scale
+    assert not data.has_entries_above(1.01 * most)
+    for column in range(3):
+        least = 1.01 * most
+        least[column] *= 0.98
+        assert data.has_entries_above(least)
+
+
 @pytest.mark.parametrize("kernels", [True, False])
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from scipy.special import log_softmax
 
@@ -202,6 +203,25 @@ def test_rows_of_leverage_hide_no_decrement_from_an_older_hessian(seed):
         logits = fitted.decision_function(X)
         loss = np.logaddexp(0, np.where(y, -logits, logits)).sum()
         return options["C"] * loss + (fitted.coef_**2).sum() / 2
+
+    assert model.converged_
+    assert value(model) <= value(exact) * (1 + 10 * model.tol**2)
+
+
+@pytest.mark.parametrize("seed", [15, 34, 38])
+def test_sparse_rows_of_leverage_hide_no_decrement(seed):
+    """Up to 430 ``tol ** 2`` were left, and certified."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(4000, 170)) * (rng.random((4000, 170)) < 0.1)
+    y = X @ rng.normal(size=170) / 4 + rng.logistic(size=4000) > 1
+    X[:5] *= 10 ** rng.uniform(1, 4, (5, 1))
+    model = TorchLogisticClassifier(C=1e-2, tol=2e-3).fit(sp.csr_array(X), y)
+    exact = TorchLogisticClassifier(C=1e-2, tol=1e-7, solver="newton-cholesky").fit(X, y)
+
+    def value(fitted):
+        logits = fitted.decision_function(X)
+        loss = np.logaddexp(0, np.where(y, -logits, logits)).sum()
+        return 1e-2 * loss + (fitted.coef_**2).sum() / 2
 
     assert model.converged_
     assert value(model) <= value(exact) * (1 + 10 * model.tol**2)

@@ -1,5 +1,6 @@
 """Initial parameters of a fit, from the solution of a smaller problem or those of other C."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -50,25 +51,30 @@ def cold_start(
     none = torch.zeros_like(objective.reg_strength, dtype=torch.int64)
     if max_iter == 0:
         return objective.zeros(), objective, none
-    zero = prior_start(objective)
+    zero, plan = prior_start(objective), choose_curvature(objective)
     data, smooth = objective.data, objective.penalty.smooth
     is_wide = data.n_samples <= MAX_SIDE and data.n_features >= _MIN_WIDTH * data.n_samples
     has_dual = is_wide and smooth and allows_dual(objective)
-    if has_dual and not choose_curvature(objective).is_diagonal:
+    if has_dual and not plan.is_diagonal:
         found, n_iter = _in_row_space(objective, solver, zero, tol, max_iter)
         return found, objective, n_iter
     # with fewer coefficients the steps cost as much as they save (30,000 x 100, 10 classes)
     _, n_outputs, side = objective.shape
-    if smooth and n_outputs * side > MAX_SIDE and choose_curvature(objective).by_class:
+    if smooth and n_outputs * side > MAX_SIDE and plan.by_class:
         return start_on_batches(objective, zero), objective, none
     found, used = zero, 0
-    if len(zero) == 1:
-        found, used = _newton_on_samples(objective, zero, max_iter)
-    elif fused and data.whole is not None and choose_curvature(objective).over_columns:
-        # the next decrement is about the square of the last
-        steps = _newton_steps(objective, data.whole, zero, PROOF_RATE**2 * tol, max_iter)
+    is_single = len(zero) == 1
+    # of one model, float32 products may be faster where a Hessian takes longer than a pass; a class
+    # with less weight than a row may send its intercept to infinity
+    fused &= plan.over_columns and not (is_single and plan.cost(1) > 1)
+    if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
+        # the next decrement is one to four squares of the last; of a batch, all take a further step
+        goal = tol / 2 if is_single else PROOF_RATE**2 * tol
+        steps = _newton_steps(objective, data.whole, zero, goal, max_iter)
         if steps is not None:  # for a penalty that is not smooth they are only a start
             return steps[0], objective, steps[1] if smooth else none
+    if is_single:
+        found, used = _newton_on_samples(objective, zero, max_iter)
     left = min(max_iter, MAX_STEPS)  # more iterations indicate an optimum at infinity
     for rows in (size for size in sample_sizes(objective) if size > used):
         part = on_sample(objective, rows).low_precision()

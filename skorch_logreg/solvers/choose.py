@@ -219,20 +219,21 @@ def affords_hessian(objective: Objective, plan: CurvaturePlan, n_models: int = 1
     return plan.exact and plan.cost(n_models) <= FIRST_PASSES / (2 if is_halved else 1)
 
 
-def needs_hessian(objective: Objective) -> bool:
+def needs_hessian(objective: Objective, least_share: float = 0.01) -> bool:
     """Return True if a few rows may hide a decrement from all but an exact Hessian of the point.
 
     Their curvature may be lost, and conjugate gradients find the long step of such a row last
     (6,202 x 178, two rows of 70 standard deviations: a fit ended 62 % above the minimum).  So they
-    may where the square of an entry is a hundredth of the sum over its column, or more, and its
-    curvature ten times that of the penalty.  False where that Hessian takes more than some passes.
+    may where the square of an entry has the least share of the sum over its column, by default a
+    hundredth, and its curvature is ten times that of the penalty.  False where that Hessian takes
+    more than some passes.
     """
     plan, weight = choose_curvature(objective).last, objective.data.weight
     if not plan.exact or plan.cost(1) > JOINT_PASSES:
         return False
     share = (weight.amax(dim=0) / weight.sum(dim=0)).amax()
     ridge = objective.ridge[..., :-1].flatten(0, -2).amin(dim=0)
-    least = torch.maximum(0.01 / share, 4 * MAX_EXCESS * ridge / weight.amax())
+    least = torch.maximum(least_share / share, 4 * MAX_EXCESS * ridge / weight.amax())
     return objective.data.has_entries_above(least.sqrt())
 
 

@@ -266,6 +266,14 @@ class InMemory(Data):
         self.confirm_finite(*found)
         return found
 
+    def has_entries_above(self, least: Tensor) -> bool:
+        """Return True if an entry of the design matrix has the least size (p,) of its column.
+
+        False where that is not known at the cost of a pass.
+        """
+        largest = self.largest_entries()
+        return largest is not None and bool((largest >= least).any())
+
     def select(self, models: Tensor) -> Self:
         part = super().select(models)
         part.origin = None if self.origin is None else self.origin.select(models)

@@ -277,14 +277,6 @@ class Data(ABC):
         """
         return None
 
-    def has_entries_above(self, least: Tensor) -> bool:
-        """Return True if an entry of the design matrix has the least size (p,) of its column.
-
-        False where that is not known at the cost of a pass.
-        """
-        largest = self.largest_entries()
-        return largest is not None and bool((largest >= least).any())
-
     def select(self, models: Tensor) -> Self:
         """Keep the targets and weights of some models, where models have their own."""
         targets, weight = (

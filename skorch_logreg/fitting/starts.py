@@ -66,7 +66,7 @@ def cold_start(
     is_single = len(zero) == 1
     # of one model, float32 products may be faster where a Hessian takes longer than a pass; a class
     # with less weight than a row may send its intercept to infinity
-    fused &= plan.over_columns and not (is_single and plan.cost(1) > 1)
+    fused &= plan.over_columns and not (is_single and (plan.cost(1) > 1 or not smooth))
     if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
         # the next decrement is one to four squares of the last; of a batch, all take a further step
         goal = tol / 2 if is_single else PROOF_RATE**2 * tol

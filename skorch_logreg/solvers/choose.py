@@ -20,6 +20,7 @@ from skorch_logreg.curvature import (
     pass_seconds,
     rough_seconds,
 )
+from skorch_logreg.data import InMemory
 from skorch_logreg.kernels.passes import has_newton_sums
 from skorch_logreg.kernels.products import has_grams
 from skorch_logreg.objective import MAX_EXCESS, Objective, Point, sampled_at
@@ -228,13 +229,14 @@ def needs_hessian(objective: Objective, least_share: float = 0.01) -> bool:
     hundredth, and its curvature is ten times that of the penalty.  False where that Hessian takes
     more than some passes.
     """
-    plan, weight = choose_curvature(objective).last, objective.data.weight
-    if not plan.exact or plan.cost(1) > JOINT_PASSES:
+    plan, data = choose_curvature(objective).last, objective.data
+    if not isinstance(data, InMemory) or not plan.exact or plan.cost(1) > JOINT_PASSES:
         return False
+    weight = data.weight
     share = (weight.amax(dim=0) / weight.sum(dim=0)).amax()
     ridge = objective.ridge[..., :-1].flatten(0, -2).amin(dim=0)
     least = torch.maximum(least_share / share, 4 * MAX_EXCESS * ridge / weight.amax())
-    return objective.data.has_entries_above(least.sqrt())
+    return data.has_entries_above(least.sqrt())
 
 
 def exact_hessian(objective: Objective, n_rows: int | None = None) -> CurvaturePlan:

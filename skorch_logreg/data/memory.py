@@ -267,9 +267,9 @@ class InMemory(Data):
         return found
 
     def has_entries_above(self, least: Tensor) -> bool:
-        """Return True if an entry of the design matrix has the least size (p,) of its column.
+        """Return True if an entry is at least as large as the limit (p,) of its column.
 
-        False where that is not known at the cost of a pass.
+        Entries are those of the design matrix. False where finding them takes more than a pass.
         """
         largest = self.largest_entries()
         return largest is not None and bool((largest >= least).any())

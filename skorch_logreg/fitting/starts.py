@@ -68,7 +68,8 @@ def cold_start(
     # with less weight than a row may send its intercept to infinity
     fused &= plan.over_columns and not (is_single and (plan.cost(1) > 1 or not smooth))
     if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
-        # the next decrement is one to four squares of the last; of a batch, all take a further step
+        # The next decrement is one to four times the square of the last. In a batch, one model that
+        # needs a further step makes all of them read X again.
         goal = tol / 2 if is_single else PROOF_RATE**2 * tol
         steps = _newton_steps(objective, data.whole, zero, goal, max_iter)
         if steps is not None:  # for a penalty that is not smooth they are only a start

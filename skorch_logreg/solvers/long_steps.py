@@ -119,9 +119,7 @@ def missed_ahead(
     return missed
 
 
-def _all_near(
-    objective: Objective, point: Point, decrement: Tensor, is_inexact: bool = False
-) -> bool:
+def _all_near(objective: Objective, point: Point, decrement: Tensor, is_inexact: bool) -> bool:
     """Return True if a Newton step surely changes no logit by more than 1/2; X is not read.
 
     The curvature of a row along the step is at most that of the objective, two decrements.  One of

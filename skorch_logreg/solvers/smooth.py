@@ -144,7 +144,7 @@ def is_damped(
 
 
 def has_damped_step(curvature: Curvature, solved: Tensor, point: Point, tol: float) -> Tensor:
-    """Return a mask (m,) of models whose step from a factor is too short for its damping."""
+    """Return a mask (m,) of models whose step the shift of the diagonal may have shortened."""
     allowed = MIN_CURVATURE_RATIO * max(tol**2, ROUNDING_DISTANCE)
     return curvature.damping(solved) > allowed * point.value
 

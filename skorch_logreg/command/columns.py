@@ -19,6 +19,7 @@ UNUSABLE_KINDS = {
 IDENTIFIER = re.compile(r"(?i:unnamed: \d+|(.*[\W_])?(id|uuid|guid|index))|.*[a-z]I[dD]")
 # kinds of amounts, with the thousands separator and the decimal sign, in order of preference
 AMOUNTS = {"number 1,234.5": (",", "."), "number 1.234,5": (".", ",")}
+INTEGER_AS_FLOAT = re.compile(r"^(-?\d+)\.0+$")
 UNITS = "[$€£¥₹]|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|kr|zł"
 # kinds of dates, in order of preference: where both are possible, the day is first
 ORDERS = ("%d/%m/%Y", "%m/%d/%Y", "%d/%b/%Y", "%b/%d/%Y")
@@ -121,8 +122,8 @@ def describe(kind: str, values: Any, decimal: str | None = None) -> str:
     text, types = name.capitalize(), import_pandas().api.types
     if types.is_timedelta64_dtype(values):
         return f"{text} of seconds"
-    if name == "number" and not types.is_numeric_dtype(values):
-        is_number = np.isfinite(as_numbers(words, kind))
+    if name == "number":
+        is_number = np.isfinite(as_numbers(values.dropna(), kind))
         if form:
             example = words[is_number].iloc[[words[is_number].str.len().argmax()]]
             (other,) = AMOUNTS.keys() - {kind}
@@ -173,6 +174,29 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
     return pandas.DataFrame(columns, index=frame.index)
 
 
+def unread_rows(frame: Any, cleaned: Any, kinds: Mapping[str, str]) -> dict[str, int]:
+    """Count the rows of a table with values that `clean` could not read, such as "n/k" or `inf`.
+
+    Raises a ValueError for a column of which it could read no value at all.
+    """
+    counts: dict[str, int] = {}
+    for name, kind in kinds.items():
+        values, column = frame[name], name + DAYS_NAME if kind.startswith("date") else name
+        if kind in ("categorical", "text"):
+            continue
+        present = (values.notna() & (values.map(str).str.strip() != "")).to_numpy()
+        unread = present & cleaned[column].isna().to_numpy()
+        if not unread.any():
+            continue
+        counts[name] = np.count_nonzero(unread)
+        if counts[name] == np.count_nonzero(present):
+            raise ValueError(
+                f"no value of the column {name!r} is a {kind.partition(' ')[0]} as it was in the "
+                f"fit, for example {str(values[unread].iloc[0])!r}; missing values are empty."
+            )
+    return counts
+
+
 def as_numbers(values: Any, kind: str = "number") -> np.ndarray:
     """Convert a column to float64, with NaN for missing, infinite and non-numeric values."""
     pandas = import_pandas()
@@ -207,12 +231,13 @@ def as_amounts(words: Any, kind: str) -> tuple[Any, Any]:
 def as_words(values: Any, missing: Any) -> Any:
     """Convert a column to an object array of str, with `missing` for missing values.
 
-    An integer is written alike if the column holds floats because other values are missing.
+    An integer is written alike where it is a float, as in tables with missing values: "1.0" is "1".
     """
     is_float = import_pandas().api.types.is_float_dtype(values)
     write = (lambda v: f"{v:.0f}" if float(v).is_integer() else str(v)) if is_float else str
     words = values.astype(object).map(write, na_action="ignore").astype(object)
-    words = words.map(str.strip, na_action="ignore").astype(object)
+    words = words.map(lambda word: INTEGER_AS_FLOAT.sub(r"\1", word.strip()), na_action="ignore")
+    words = words.astype(object)
     return words.where(values.notna(), missing).to_numpy(dtype=object)
 
 

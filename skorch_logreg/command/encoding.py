@@ -79,6 +79,16 @@ def feature_names(fitted: ColumnTransformer) -> list[str]:
     return names
 
 
+def unknown_rows(model: Any, cleaned: Any) -> dict[str, int]:
+    """Count the rows of a table with categories that a pipeline's encoder has not seen."""
+    counts = {}
+    for part, transformer, columns in model["encode"].transformers_:
+        if part == "categories":
+            for name, known in zip(columns, transformer.categories_, strict=True):
+                counts[name] = np.count_nonzero(~cleaned[name].isin(known))
+    return {name: count for name, count in counts.items() if count}
+
+
 def _category_name(column: str, category: Any) -> str:
     is_missing = category is None or category != category
     return f"{column} is missing" if is_missing else f"{column} = {category}"

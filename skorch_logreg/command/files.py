@@ -10,7 +10,8 @@ import io
 import lzma
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,18 @@ def read_table(
     encoding: str | None = None,
     decimal: str | None = None,
     notify: Callable[[str], None] = lambda text: None,
+    *,
+    words: Sequence[str] = (),
+    keys: Sequence[str] = (),
 ) -> Any:
     """Read a CSV file, a Parquet file or, if the path is `-`, standard input.
 
     Without an `encoding` a text file is read as UTF-8, as UTF-16 if it begins so, or else as
     cp1252; without a `decimal` sign, the numbers of a text file show it. A message is passed to
     `notify` if the file is read as cp1252, or with a comma that was not named. Column names are
-    strings, and rows are numbered from 0.
+    strings. In a text file the columns `words` stay as they are written, such as the code "01067",
+    and count as missing where they are empty, "NA" and so on. The columns `keys` are the index of
+    the table as the file has them, missing or not; without them rows are numbered from 0.
     """
     pandas = import_pandas()
     is_file = str(path) != "-"
@@ -61,26 +67,52 @@ def read_table(
                 import_optional("pyarrow", "Reading Parquet")
                 file.seek(0)
                 frame = pandas.read_parquet(file)
+                # else integers become float64 where others are missing
+                exact = pandas.read_parquet(file, dtype_backend="numpy_nullable") if keys else None
             else:
-                frame = read_text(file, encoding, decimal, notify)
+                frame, exact = read_text(
+                    file, encoding, decimal, notify=notify, words=words, keys=keys
+                )
+        frame = named_columns(frame)
+        exact = named_columns(exact) if keys else None
     # pandas' and pyarrow's parser errors are ValueErrors; pandas 3.0 has others for long integers
     except (OSError, EOFError, LookupError, ValueError, OverflowError) as error:
         raise CommandError(f"Cannot read {name}: {describe_error(error)}") from error
     if len(frame) == 0:
         raise CommandError(f"Cannot read {name}: it has no rows.")
+    if not keys:
+        return frame
+    absent = [key for key in keys if key not in frame.columns]
+    if absent:
+        raise CommandError(f"{path} has no column {format_names(absent)} for --key.")
+    return frame.set_index([exact[key] for key in keys])
+
+
+def named_columns(frame: Any) -> Any:
+    """Return a table whose columns have different names of type str, a named index included."""
     if any(name is not None for name in frame.index.names):  # of a Parquet file
         frame = frame.reset_index(allow_duplicates=True)
     frame.columns = [str(name).strip() for name in frame.columns]
-    if not frame.columns.is_unique:
-        repeated = format_names(sorted(set(frame.columns[frame.columns.duplicated()])))
-        raise CommandError(f"Cannot read {name}: it has several columns {repeated}.")
+    check_distinct(frame.columns)
     return frame.reset_index(drop=True)
 
 
+def check_distinct(names: Iterable[str]) -> None:
+    """Raise a ValueError if several columns have the same name."""
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise ValueError(f"it has several columns {format_names(repeated)}.")
+
+
 def read_text(
-    file: Any, encoding: str | None, decimal: str | None, notify: Callable[[str], None]
-) -> Any:
-    """Read a table of text from a binary file."""
+    file: Any,
+    encoding: str | None,
+    decimal: str | None,
+    *,
+    notify: Callable[[str], None],
+    **columns: Sequence[str],
+) -> tuple[Any, Any]:
+    """Read a table of text from a binary file, and its key columns as they are written."""
     file.seek(0)
     start = file.read(4096)
     if encoding is None and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -88,17 +120,25 @@ def read_text(
     if encoding is None and b"\0" in start:
         raise ValueError("it is not a table of text; save a spreadsheet as CSV.")
     try:
-        return parse_text(file, encoding or "utf-8-sig", decimal, notify)
+        return parse_text(file, encoding or "utf-8-sig", decimal, notify=notify, **columns)
     except UnicodeDecodeError:
         if encoding is not None:
             raise
-    frame = parse_text(file, "cp1252", decimal, notify)
+    tables = parse_text(file, "cp1252", decimal, notify=notify, **columns)
     notify("Not UTF-8: read as cp1252, the encoding of Windows; --encoding names another.")
-    return frame
+    return tables
 
 
-def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[str], None]) -> Any:
-    """Read a table of text in a given encoding."""
+def parse_text(
+    file: Any,
+    encoding: str,
+    decimal: str | None,
+    *,
+    notify: Callable[[str], None],
+    words: Sequence[str],
+    keys: Sequence[str],
+) -> tuple[Any, Any]:
+    """Read a table of text in a given encoding, and its key columns as they are written."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding, errors="replace")
     lines = list(islice(text, SAMPLE_ROWS))
@@ -109,17 +149,25 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
     )
     text.detach()  # else it would close the file
     sign = decimal or detected
-    file.seek(0)
-    frame = import_pandas().read_csv(
-        file,
-        sep=separator,
-        decimal=sign,
-        index_col=False if ends_in_separator else None,
-        na_values=MISSING_VALUES,
-        skipinitialspace=True,
-        low_memory=False,
-        encoding=encoding,
-    )
+
+    def read(**options: Any) -> Any:
+        file.seek(0)
+        return import_pandas().read_csv(
+            file,
+            sep=separator,
+            decimal=sign,
+            index_col=False if ends_in_separator else None,
+            skipinitialspace=True,
+            low_memory=False,
+            encoding=encoding,
+            **options,
+        )
+
+    header = read(header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+    check_distinct([name.strip() for name in header if name.strip()])  # pandas renames others
+    as_text = {name: str for name in header if name.strip() in words}
+    frame = read(na_values=MISSING_VALUES, dtype=as_text)
+    exact = read(dtype=str, keep_default_na=False) if keys else None
     if not frame.index.is_unique or frame.index.nlevels > 1:
         raise ValueError("its rows have more fields than its header.")
     if decimal is None and sign == ",":
@@ -130,7 +178,7 @@ def parse_text(file: Any, encoding: str, decimal: str | None, notify: Callable[[
             words = values.dropna().map(str)
             if len(words) and words.str.fullmatch(rf"-?(\d+|{POINTED})").all():
                 frame[name] = words.str.replace(".", "").astype(float).reindex(frame.index)
-    return frame
+    return frame, exact
 
 
 def dialect(sample: str, is_cut: bool = False) -> tuple[str, str]:

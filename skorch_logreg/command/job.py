@@ -38,7 +38,9 @@ def fit_example(options: argparse.Namespace, report: Report) -> Any:
 
 def fit_table(options: argparse.Namespace, report: Report) -> Any:
     """Fit a user's table, print the report and return the fitted pipeline."""
-    frame = files.read_table(options.file, options.encoding, options.decimal, report.add)
+    frame = files.read_table(
+        options.file, options.encoding, options.decimal, report.add, words=options.categorical
+    )
     decimal = options.decimal or frame.attrs.get("decimal")
     report.add("Standard input" if str(options.file) == "-" else str(options.file))
     check_columns(frame, options)
@@ -57,7 +59,7 @@ def fit_table(options: argparse.Namespace, report: Report) -> Any:
     encoder = encoding.encoder(cleaned, kinds, is_unpenalized=options.C == np.inf)
     X_train = encoder.fit_transform(cleaned)
     steps = [("clean", cleaner), ("encode", encoder)]
-    X_test = encode(Pipeline(steps), frame.iloc[test]) if len(test) else None
+    X_test = encode(encoder, cleaner.transform(frame.iloc[test])) if len(test) else None
     problem = Problem(
         X_train,
         labels[train],
@@ -186,28 +188,37 @@ def fit(
     return pipeline
 
 
-def encode(steps: Pipeline, frame: Any) -> Any:
+def encode(encoder: Any, cleaned: Any) -> Any:
     """Transform rows that need not be those of the fit."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Found unknown categories")  # all zeros
-        return steps.transform(frame)
+        return encoder.transform(cleaned)
 
 
 def write_predictions(model: Any, options: argparse.Namespace, report: Report) -> None:
     """Write key columns, classes and probabilities of a table to a CSV file or stdout."""
     given = options.encoding if options.file is None else None  # with FILE it is that of FILE
     decimal = options.decimal or getattr(model["clean"], "decimal_", None)
-    frame = files.read_table(options.predict, given, decimal, report.add)
-    absent = [name for name in options.key if name not in frame.columns]
-    if absent:
-        raise CommandError(f"{options.predict} has no column {format_names(absent)} for --key.")
+    kinds = model["clean"].kw_args["kinds"]
+    words = [name for name, kind in kinds.items() if kind in ("categorical", "text")]
+    names = list(dict.fromkeys(options.key))
+    frame = files.read_table(options.predict, given, decimal, report.add, words=words, keys=names)
+    keys, frame = frame.index, frame.reset_index(drop=True)
     try:
-        X = encode(model[:-1], frame)
+        cleaned = model["clean"].transform(frame)
+        for text, rows in [
+            ("Other values count as missing", columns.unread_rows(frame, cleaned, kinds)),
+            ("Categories that the model does not know", encoding.unknown_rows(model, cleaned)),
+        ]:
+            if rows:
+                counts = [f"{name!r} in {n} of {len(frame)} rows" for name, n in rows.items()]
+                report.add(f"{text}: {', '.join(counts)}")
+        X = encode(model["encode"], cleaned)
         predicted, proba = model[-1].predict(X), model[-1].predict_proba(X)
     except ValueError as error:
         raise CommandError(f"Cannot predict {options.predict}: {error}") from error
-    table = frame[options.key].copy()
-    table.insert(len(options.key), "predicted", predicted, allow_duplicates=True)
+    table = keys.to_frame(index=False)[names]
+    table.insert(len(names), "predicted", predicted, allow_duplicates=True)
     for label, column in zip(model.classes_, proba.T, strict=True):
         table.insert(table.shape[1], f"P({label})", column, allow_duplicates=True)
     if options.output is None:

@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Without FILE: the breast cancer data that scikit-learn ships. Columns of "
         "numbers are standardised, categories one-hot encoded, dates and texts (TF-IDF) turned "
         "into numbers, missing values imputed; rows without a target are left out. The output "
-        "lists what each column became.",
+        "lists what each column became. A name that begins with a dash is written --drop=-NAME.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     names: dict[str, Any] = {"metavar": "COLUMN", "nargs": "+", "action": "extend", "default": []}

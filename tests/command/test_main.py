@@ -211,6 +211,7 @@ def test_integers_that_pandas_cannot_read(tmp_path, capsys, monkeypatch):
         ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "ended before"),
         ("book.xlsx", b"PK\x03\x04\x14\x00\x06\x00", "save a spreadsheet as CSV"),
         ("twice.csv", b"a,b,a \n1,2,3\n", "several columns 'a'"),
+        ("target.csv", b"a,b,b\n1,2,3\n", "several columns 'b'"),
     ],
 )
 def test_unreadable_file(tmp_path, capsys, name, content, reason):
@@ -343,7 +344,7 @@ def test_arguments_that_do_not_fit(capsys, argv, reason):
 
 
 def test_interrupt_has_no_traceback(csv, capsys, monkeypatch):
-    def interrupted(path, *args):
+    def interrupted(path, *args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "read_table", interrupted)
@@ -447,6 +448,78 @@ def test_predictions_begin_with_the_key_columns(csv, passengers, capsys):
     assert list(frame.columns) == ["code", "city", "predicted", "P(no)", "P(yes)"]
     assert frame["code"].tolist() == passengers["code"].tolist()
     assert ((frame["P(yes)"] >= 0.5) == (frame["predicted"] == "yes")).all()
+
+
+def test_keys_are_copied_as_they_are_written(csv, passengers, tmp_path, capsys):
+    """No leading zero, no digit of a long integer and no "NA" is lost, in either format."""
+    model, text, parquet = (tmp_path / name for name in ("m.skops", "t.csv", "t.parquet"))
+    run(capsys, csv, "--target", "left", "--save", model)
+    rows = passengers.iloc[:3].assign(
+        plz=["01067", "10115", ""], n=[str(2**53 + 1), str(2**53), ""], land=["NA", "DE", "?"]
+    )
+    rows.to_csv(text, index=False)
+    argv = ["--model", model, "--predict", text, "--key", "plz", "n", "land", "plz"]
+    assert [line.split(",")[:3] for line in run(capsys, *argv).splitlines()] == [
+        ["plz", "n", "land"],
+        ["01067", "9007199254740993", "NA"],
+        ["10115", "9007199254740992", "DE"],
+        ["", "", "?"],
+    ]
+    rows.assign(n=pd.array([2**53 + 1, 2**53, None], dtype="Int64")).to_parquet(parquet)
+    argv[3] = parquet
+    lines = [line.split(",")[:2] for line in run(capsys, *argv).splitlines()[1:]]
+    assert lines == [["01067", "9007199254740993"], ["10115", "9007199254740992"], ["", ""]]
+
+
+@pytest.mark.parametrize("options", [[], ["--categorical", "plz"]])
+def test_codes_with_leading_zeros(tmp_path, rng, capsys, options):
+    """They are the same category in a table of digits alone as beside codes with letters."""
+    codes = ["01067", "1067", "1.0", "A1"] if not options else ["01067", "1067", "1.0", "2.0"]
+    frame = pd.DataFrame({"plz": np.repeat(codes, 20), "x": rng.normal(size=80).round(3)})
+    frame["y"] = np.where(rng.random(80) < np.tile([0.1, 0.6], 40), "a", "b")
+    path, part, model = tmp_path / "t.csv", tmp_path / "part.csv", tmp_path / "m.skops"
+    frame.to_csv(path, index=False)
+    run(capsys, path, "--target", "y", "--test-size", "0", "--save", model, *options)
+    fitted = files.load_model(model)
+    known = fitted["encode"].named_transformers_["categories"].categories_[0].tolist()
+    assert known == sorted(code.removesuffix(".0") for code in codes)
+    whole = pd.read_csv(io.StringIO(run(capsys, "--model", model, "--predict", path)))
+    for code in codes[:3]:
+        rows = frame["plz"] == code
+        frame[rows].to_csv(part, index=False)
+        assert main(["--model", str(model), "--predict", str(part)]) == 0
+        captured = capsys.readouterr()
+        predicted = pd.read_csv(io.StringIO(captured.out))["P(a)"]
+        np.testing.assert_allclose(predicted, whole["P(a)"][rows], rtol=1e-12)
+        assert not captured.err
+
+
+def test_values_that_a_model_cannot_read_are_reported(csv, passengers, tmp_path, capsys):
+    model, path = tmp_path / "m.skops", tmp_path / "other.csv"
+    run(capsys, csv, "--target", "left", "--save", model)
+    other = passengers.astype({"age": object}).iloc[:9]
+    other.loc[[1, 2, 3], "age"] = ["n/k", np.inf, None]
+    other.loc[[4, 5], "city"] = ["Quito", None]
+    other.loc[6, "joined"] = "soon"
+    other.to_csv(path, index=False)
+    assert main(["--model", str(model), "--predict", str(path)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "Other values count as missing: 'age' in 2 of 9 rows, 'joined' in 1 of 9 rows",
+        "Categories that the model does not know: 'city' in 1 of 9 rows",
+    ]
+    other.assign(age="forty").to_csv(path, index=False)
+    assert main(["--model", str(model), "--predict", str(path)]) == 2
+    message = "no value of the column 'age' is a number as it was in the fit, for example 'forty'"
+    assert message in capsys.readouterr().err
+    other.assign(age=None).to_csv(path, index=False)  # missing everywhere is no mistake
+    assert main(["--model", str(model), "--predict", str(path)]) == 0
+
+
+def test_infinite_values_in_the_table_to_learn_from(csv, passengers, capsys):
+    passengers.loc[:7, "age"] = np.inf
+    passengers.to_csv(csv, index=False)
+    assert "Number, 6 other values count as missing: 'age'" in run(capsys, csv, "--target", "left")
 
 
 def test_unknown_key(csv, capsys):

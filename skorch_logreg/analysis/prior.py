@@ -45,9 +45,9 @@ def correct_prior(
         Model to correct, for example a `TorchLogisticClassifier`, or a `MultiLabel` fitted to an
         indicator matrix. It is not modified.
     prior : float, array-like of shape (n_classes,) or (n_labels,), dict or Series
-        True rate of ``classes_[1]``, true rates of all classes, which sum to 1, or true rate of
-        every label. A dict or a pandas Series has the classes, or the names of the labels, as keys
-        or index, also of two classes: ``population.value_counts(normalize=True)``.
+        True rate of ``classes_[1]`` of two, true rates of all classes, which sum to 1, or true rate
+        of every label. A dict or a pandas Series has the classes, or the names of the labels, as
+        keys or index, also of two classes: ``population.value_counts(normalize=True)``.
     y : array-like of shape (n_samples,) or indicator (n_samples, n_labels), or None, default=None
         Training labels, from which the rates in the training data are computed, with the
         `class_weight` of the estimator. Not supported with `soft_labels` or `label_smoothing`.
@@ -160,14 +160,17 @@ def _check_rates(
     Those with names are put in the order of `names`; of two classes the second is returned.
     """
     values = value_of_each(rates, names, name)
-    is_pair = shape == () and values is not rates
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} is {rates!r}, expected rates.") from error
+    is_pair = shape == () and found.ndim == 1
     if is_pair:
         shape, sums = (2,), True
-    found = np.asarray(values, dtype=np.float64)
     if found.shape != shape:
         raise ParameterError(
-            f"{name} has shape {found.shape}, expected {shape}: one rate of classes_[1] for two "
-            "classes, else one for every class or label."
+            f"{name} has shape {found.shape}, expected {shape}: the rate of classes_[1] or of "
+            "both for two classes, else one for every class or label."
         )
     if not ((found > 0) & (found < 1)).all():
         raise ParameterError(f"{name} is {rates}; it must lie in (0, 1).")

@@ -177,7 +177,7 @@ def clean(frame: Any, kinds: Mapping[str, str]) -> Any:
 def unread_rows(frame: Any, cleaned: Any, kinds: Mapping[str, str]) -> dict[str, int]:
     """Count the rows of a table with values that `clean` could not read, such as "n/k" or `inf`.
 
-    Raises a ValueError for a column of which it could read no value at all.
+    Raises a ValueError if it could read none of the values of a column.
     """
     counts: dict[str, int] = {}
     for name, kind in kinds.items():
@@ -188,8 +188,8 @@ def unread_rows(frame: Any, cleaned: Any, kinds: Mapping[str, str]) -> dict[str,
         unread = present & cleaned[column].isna().to_numpy()
         if not unread.any():
             continue
-        counts[name] = np.count_nonzero(unread)
-        if counts[name] == np.count_nonzero(present):
+        counts[name] = int(unread.sum())
+        if counts[name] == present.sum():
             raise ValueError(
                 f"no value of the column {name!r} is a {kind.partition(' ')[0]} as it was in the "
                 f"fit, for example {str(values[unread].iloc[0])!r}; missing values are empty."

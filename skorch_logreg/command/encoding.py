@@ -81,11 +81,11 @@ def feature_names(fitted: ColumnTransformer) -> list[str]:
 
 def unknown_rows(model: Any, cleaned: Any) -> dict[str, int]:
     """Count the rows of a table with categories that a pipeline's encoder has not seen."""
-    counts = {}
+    counts: dict[str, int] = {}
     for part, transformer, columns in model["encode"].transformers_:
         if part == "categories":
             for name, known in zip(columns, transformer.categories_, strict=True):
-                counts[name] = np.count_nonzero(~cleaned[name].isin(known))
+                counts[name] = int((~cleaned[name].isin(known)).sum())
     return {name: count for name, count in counts.items() if count}
 
 

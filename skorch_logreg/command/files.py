@@ -60,6 +60,7 @@ def read_table(
     pandas = import_pandas()
     is_file = str(path) != "-"
     name = path if is_file else "standard input"
+    exact: Any = None
     try:
         opener = OPENERS.get(path.suffix.lower(), open)
         with opener(path, "rb") if is_file else io.BytesIO(sys.stdin.buffer.read()) as file:
@@ -110,7 +111,7 @@ def read_text(
     decimal: str | None,
     *,
     notify: Callable[[str], None],
-    **columns: Sequence[str],
+    **columns: Any,
 ) -> tuple[Any, Any]:
     """Read a table of text from a binary file, and its key columns as they are written."""
     file.seek(0)
@@ -175,9 +176,10 @@ def parse_text(
     if sign == ",":  # pandas would remove the points of dates too
         frame.attrs["decimal"] = sign
         for name, values in frame.select_dtypes(exclude="number").items():
-            words = values.dropna().map(str)
-            if len(words) and words.str.fullmatch(rf"-?(\d+|{POINTED})").all():
-                frame[name] = words.str.replace(".", "").astype(float).reindex(frame.index)
+            texts = values.dropna().map(str)
+            is_number = texts.str.fullmatch(rf"-?(\d+|{POINTED})").all()
+            if len(texts) and is_number and name not in as_text:
+                frame[name] = texts.str.replace(".", "").astype(float).reindex(frame.index)
     return frame, exact
 
 

@@ -23,8 +23,8 @@ class _OnDisk:
         """Raise an error that names the classes that accept chunks."""
         raise TypeError(
             f"{type(self).__name__} reads rows in chunks, which TorchLogisticClassifier, "
-            "TorchLogisticClassifierCV, MultiLabel and their searches take; all else needs rows in "
-            "memory: pass an array, or "
+            "TorchLogisticClassifierCV, OrdinalLogisticClassifier, MultiLabel and their searches "
+            "take; all else needs rows in memory: pass an array, or "
             "np.concatenate([X.chunk(i) for i in range(len(X))])."
         )
 
@@ -151,8 +151,8 @@ class ParquetChunks(_OnDisk):
     Numeric and boolean columns become one column of X each. Dictionary columns (pandas'
     categories) become one sparse indicator column for each value that occurs. A null in a
     dictionary column is zero in all of its indicators, as in `pandas.get_dummies`; a null in a
-    numeric column is NaN, which fits reject. Needs pyarrow
-    (``pip install skorch-logreg[parquet]``).
+    numeric column is NaN, which fits reject. X is float32 if all numeric columns are, else float64.
+    Needs pyarrow (``pip install skorch-logreg[parquet]``).
 
     Parameters
     ----------
@@ -162,18 +162,23 @@ class ParquetChunks(_OnDisk):
         Columns of the data set that make X, in this order; None: all.
     scratch : str, path or None, default=None
         Folder for temporary files, as in `ArrayChunks`.
+    features : sequence of str or None, default=None
+        Features that make X, in this order, instead of `columns`: the ``feature_names_in_`` of a
+        model that is to predict another data set, in which a value may be absent or new. A value
+        that is none of the features is zero in all.
 
     Raises
     ------
     ValueError
-        If a column does not exist or is neither numeric nor a dictionary, or if two features
-        would have the same name: a column ``c_u`` and the value ``u`` of a dictionary column
-        ``c``.
+        If a column does not exist or is neither numeric nor a dictionary, if a feature does not
+        exist, or if two features would have the same name: a column ``c_u`` and the value ``u`` of
+        a dictionary column ``c``.
     """
 
     source: Any
     columns: Sequence[str] | None = None
     scratch: Any = None
+    features: Sequence[str] | None = None
 
     @cached_property
     def _dataset(self) -> Any:
@@ -201,6 +206,8 @@ class ParquetChunks(_OnDisk):
     @cached_property
     def _names(self) -> list[str]:
         known = self._dataset.schema.names
+        if self.features is not None:
+            return list(dict.fromkeys(name for name, _ in self._chosen))
         if self.columns is None:
             return list(known)
         if isinstance(self.columns, str) or not len(self.columns):
@@ -211,6 +218,36 @@ class ParquetChunks(_OnDisk):
         return list(self.columns)
 
     @cached_property
+    def _chosen(self) -> list[tuple[str, str]]:
+        """Column of each of `features`, and its value or, of a numeric column, ""."""
+        from pyarrow import types
+
+        if self.columns is not None:
+            raise ValueError("columns and features are both given, expected one of them.")
+        if isinstance(self.features, str) or not self.feature_names:
+            raise ValueError(f"features is {self.features!r}, expected a sequence of names.")
+        origins = dict[str, list[tuple[str, str]]]()
+        for feature in self.feature_names:
+            origins[feature] = []
+            for column in self._dataset.schema:
+                if types.is_dictionary(column.type):
+                    if feature.startswith(f"{column.name}_"):
+                        value = feature.removeprefix(f"{column.name}_")
+                        origins[feature].append((column.name, value))
+                elif feature == column.name:
+                    origins[feature].append((feature, ""))
+        for feature, found in origins.items():
+            if len(found) != 1:
+                named = (
+                    f"one of the columns {[name for name, _ in found]}" if found else "no column"
+                )
+                raise ValueError(
+                    f"features has {feature!r}, which is of {named}; the columns of the data are "
+                    f"{self._dataset.schema.names!r}."
+                )
+        return [origins[feature][0] for feature in self.feature_names]
+
+    @cached_property
     def _values(self) -> dict[str, list[str]]:
         """Sorted values of the dictionary columns, from one pass over these columns."""
         from pyarrow import types
@@ -219,6 +256,9 @@ class ParquetChunks(_OnDisk):
         for name in self._names:
             kind = schema.field(name).type
             if types.is_dictionary(kind):
+                if self.features is not None:
+                    found[name] = [value for column, value in self._chosen if column == name]
+                    continue
                 occur = set[str]()
                 for group in self._groups:
                     for values, place in _encoded(self._read(group, [name]).column(name)):
@@ -256,6 +296,8 @@ class ParquetChunks(_OnDisk):
     @property
     def feature_names(self) -> list[str]:
         """Names of X's columns, in order."""
+        if self.features is not None:
+            return list(map(str, self.features))
         return [feature for _, feature in self._features(self._values)]
 
     def target(self, name: str) -> np.ndarray:
@@ -277,10 +319,26 @@ class ParquetChunks(_OnDisk):
         for name in self._names:
             column = table.column(name)
             if name in every:
-                parts.append(_indicators(column, every[name]))
+                parts.append(_indicators(column, every[name]).astype(self._dtype))
             else:
-                parts.append(column.to_numpy().astype(np.float64)[:, None])
-        return sp.hstack(parts, format="csr") if every else np.hstack(parts)
+                parts.append(column.to_numpy().astype(self._dtype)[:, None])
+        X = sp.hstack(parts, format="csr") if every else np.hstack(parts)
+        return X if self._order is None else X[:, self._order]
+
+    @cached_property
+    def _dtype(self) -> type:
+        """Type of X."""
+        kinds = {str(self._dataset.schema.field(name).type) for name in self._names}
+        return (
+            np.float32 if {"float"} == {k for k in kinds if "dictionary" not in k} else np.float64
+        )
+
+    @cached_property
+    def _order(self) -> list[int] | None:
+        """Positions of `features` among those that the columns make, None if they are in order."""
+        made = [feature for _, feature in self._features(self._values)]
+        wanted = self.feature_names
+        return None if made == wanted else [made.index(feature) for feature in wanted]
 
 
 def _encoded(column: Any) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -95,5 +95,6 @@ def require_in_memory(X: Any, what: str) -> None:
     if is_out_of_core(X):
         raise ParameterError(
             f"{what} needs rows in memory, got {type(X).__name__}. TorchLogisticClassifier, "
-            "TorchLogisticClassifierCV, MultiLabel and their searches fit rows that are elsewhere."
+            "TorchLogisticClassifierCV, OrdinalLogisticClassifier, MultiLabel and their searches "
+            "fit rows that are elsewhere."
         )

@@ -71,6 +71,14 @@ def test_bayes_rule(n_classes):
     )
 
 
+def test_both_rates_of_two_classes():
+    X, y = cells(2)
+    model = TorchLogisticClassifier().fit(X, y)
+    found = correct_prior(model, [0.9, 0.1], sample_prior=[0.6, 0.4]).intercept_
+    expected = correct_prior(model, 0.1, sample_prior=0.4).intercept_
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("class_weight", ["balanced", {0: 0.5, 1: 3.0}])
@@ -160,7 +168,10 @@ def test_rates_by_the_names_of_labels():
     [
         (2, 0.0, {"sample_prior": 0.5}, r"prior is 0.0; it must lie in \(0, 1\)"),
         (2, np.nan, {"sample_prior": 0.5}, "prior is nan"),
-        (2, [0.5, 0.5], {"sample_prior": 0.5}, r"prior has shape \(2,\), expected \(\)"),
+        (2, [[0.5]], {"sample_prior": 0.5}, r"prior has shape \(1, 1\), expected \(\)"),
+        (2, [0.5] * 3, {"sample_prior": 0.5}, r"prior has shape \(3,\), expected \(2,\)"),
+        (2, [0.5, 0.6], {"sample_prior": 0.5}, "prior sums to 1.1"),
+        (2, "a", {"sample_prior": 0.5}, "prior is 'a', expected rates"),
         (2, 0.5, {"sample_prior": 1.0}, "sample_prior is 1.0"),
         (2, 0.5, {}, "neither of y and sample_prior"),
         (2, 0.5, {"y": [0, 1], "sample_prior": 0.5}, "both of y and sample_prior"),

@@ -81,6 +81,13 @@ def test_thousands_with_points(tmp_path):
     assert clean(frame, kinds)["full"].tolist() == [1234.5, 12, 1.25]
 
 
+def test_codes_beside_decimal_commas(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("plz;x\n01067;1,5\n10115;\n;2,5\n")
+    assert read_table(path)["plz"].tolist()[:2] == [1067, 10115]
+    assert read_table(path, words=["plz"])["plz"].tolist()[:2] == ["01067", "10115"]
+
+
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_named_decimal_sign(tmp_path, separator):
     path, notes = tmp_path / "t.csv", []

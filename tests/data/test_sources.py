@@ -199,6 +199,56 @@ def test_columns_that_make_no_sense_are_refused(write, columns, text):
         TorchLogisticClassifier().fit(chunks, [0, 1])
 
 
+def test_features_of_a_model_in_another_file(write, tmp_path):
+    """Columns in another order, with labels beside them, values that are absent and new ones."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=60), "c": pd.Categorical(list("abc") * 20)})
+    model = TorchLogisticClassifier().fit(write(frame), rng.integers(0, 2, 60))
+    assert model.feature_names_in_.tolist() == ["x", "c_a", "c_b", "c_c"]
+    other = pd.DataFrame(
+        {"y": "no", "c": pd.Categorical(list("caz") + [None]), "x": np.arange(4.0)}
+    )
+    write(other)
+    chunks = ParquetChunks(tmp_path / "rows.parquet", features=model.feature_names_in_)
+    X = [[0, 0, 0, 1], [1, 1, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0]]
+    np.testing.assert_array_equal(_dense(chunks), X)
+    expected = model.decision_function(
+        pd.DataFrame(X, columns=model.feature_names_in_, dtype=float)
+    )
+    np.testing.assert_allclose(model.decision_function(chunks), expected, rtol=1e-12)
+    turned = ParquetChunks(tmp_path / "rows.parquet", features=["c_c", "x", "c_a"])
+    np.testing.assert_array_equal(_dense(turned), np.array(X)[:, [3, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"features": ["x", "z"]},
+            r"features has 'z', which is of no column; the columns .*'x', 'a",
+        ),
+        ({"features": ["a"]}, "features has 'a', which is of no column"),
+        ({"features": ["a_b_c"]}, r"'a_b_c', which is of one of the columns \['a', 'a_b'\]"),
+        ({"features": ["x", "x"]}, "2 features would have the name 'x'"),
+        ({"features": []}, r"features is \[\], expected a sequence of names"),
+        ({"features": ["x"], "columns": ["x"]}, "columns and features are both given"),
+    ],
+)
+def test_features_that_make_no_sense_are_refused(write, tmp_path, options, text):
+    words = pd.Categorical(["u", "v"])
+    write(pd.DataFrame({"x": [1.0, 2.0], "a": words, "a_b": words}))
+    with pytest.raises(ValueError, match=text):
+        TorchLogisticClassifier().fit(ParquetChunks(tmp_path / "rows.parquet", **options), [0, 1])
+
+
+def test_single_precision_columns_make_single_precision_rows(write):
+    frame = pd.DataFrame({"x": np.float32([1, 2]), "c": pd.Categorical(["u", "v"])})
+    model = TorchLogisticClassifier().fit(write(frame), [0, 1])
+    assert write(frame).chunk(0).dtype == model.coef_.dtype == np.float32
+    assert write(frame.assign(n=[1, 2])).chunk(0).dtype == np.float64
+    assert write(frame[["c"]]).chunk(0).dtype == np.float64
+
+
 @pytest.mark.parametrize("groups", [0, 1])
 def test_an_empty_file_has_no_rows(tmp_path, groups):
     parquet = pytest.importorskip("pyarrow.parquet")

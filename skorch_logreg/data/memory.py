@@ -261,7 +261,7 @@ class InMemory(Data):
             if bool((deviation > 0).all()):
                 return mean, deviation
         # a column that is constant in a sample may vary in the data
-        rows = self.X.to(torch.float64) if self.is_small else None
+        rows = self.X if self.is_small else None
         found = moments(self, self.X[0].to(torch.float64), is_sparse=False, rows=rows)
         self.confirm_finite(*found)
         return found

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from skorch_logreg.data.gram import FAR_DEVIATIONS, are_near_zero
 from skorch_logreg.data.protocol import Block, Data
+from skorch_logreg.kernels import passes
 
 # variance relative to the mean square of a column that is not far: nine digits of it are right
 _SHARE = FAR_DEVIATIONS**-2
@@ -42,9 +43,13 @@ def moments(
     if rows is None:
         total, sums = data.centred(about).reduce(first)
     else:
-        weight, z = _mean(data.weight), rows - about
+        weight = _mean(data.weight)
         data.reads[0] += 1
-        total, sums = weight.sum(), torch.stack([weight @ z, weight @ z.square_()])
+        total, found = weight.sum(), passes.moments(rows, about, weight)
+        if found is None:
+            z = rows.to(torch.float64) - about
+            found = torch.stack([weight @ z, weight @ z.square_()])
+        sums = found
     shift, square = (sums / total).unbind()
     variance = square - shift.square()
     mean, deviation = about + shift, variance.clamp(min=0.0).sqrt()

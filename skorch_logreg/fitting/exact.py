@@ -36,6 +36,7 @@ from skorch_logreg.solvers.choose import (
     is_small,
 )
 from skorch_logreg.solvers.minibatch import trains_in_epochs
+from skorch_logreg.solvers.newton import proven_at
 from skorch_logreg.solvers.smooth import continued
 from skorch_logreg.solvers.state_io import fingerprint, max_bytes
 
@@ -127,7 +128,9 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
                 max_iter, status = 0, Status.INTERRUPTED
         if smooth and (max_iter > 0 or written is not None):
             part = part.low_precision()
-        outcome = drive(
+        is_near = fused and request.bound and len(n_iter) == 1 and int(n_iter) > 0
+        found = proven_at(part, first, tol, n_iter) if is_near else None
+        outcome = found or drive(
             solver,
             part,
             first,
@@ -141,7 +144,8 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             written=written,
             keep=keep,
         )
-        outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
+        if found is None:
+            outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
         last = [*last, (1 / part.reg_strength, outcome.params)][-2:]
         blocks = _reusable_blocks(outcome)
         outcomes.append(replace(outcome, state=None))

@@ -10,7 +10,9 @@ from skorch_logreg.solvers import Outcome, Status
 
 _EPS = torch.finfo(torch.float64).eps  # unit roundoff of float64
 _MAX_RMS = 2.0  # largest root mean square of a column, if its unit is from a sample of rows
-_MAX_ADDED_SHARE = 0.1  # share of the gap that may be added without evaluating the objective
+_MAX_ADDED_SHARE = (
+    0.1  # share of the gap, or of its goal, that may be added without evaluating the objective
+)
 
 
 def stored(params: Params, units: Units, dtype: torch.dtype, coef_only: bool = False) -> Params:
@@ -54,8 +56,8 @@ def stored_gap(
     at any point.  Rounding does not change the sign of a coefficient, so
     ``F* <= F + t g'd + t^2 q / 2`` for steps t up to millions, and the minimum over t bounds the
     slope: ``|g'd| <= sqrt(2 q (F - F*))``.  The objective increases by at most that plus
-    ``q / 2``.  If this adds more than a tenth to the gap, or if constraints limit t, the
-    objective is evaluated in two passes over X.
+    ``q / 2``.  If this adds more than a tenth to the gap or to ``tol**2``, or if constraints limit
+    t, the objective is evaluated in two passes over X.
     """
     found, value = outcome.params, outcome.value
     gap = outcome.duality_gap.nan_to_num(tol**2, math.inf)
@@ -73,7 +75,7 @@ def stored_gap(
     ridge = objective.reg_strength * objective.penalty.value(whole)
     q = curvature * total * radius.square().sum(dim=-1) + 2 * eps**2 * torch.maximum(value, ridge)
     grown = (2 * q * gap * value).sqrt() + q / 2
-    small = grown <= (_MAX_ADDED_SHARE * gap + VALUE_ROUNDING) * value
+    small = grown <= (_MAX_ADDED_SHARE * gap.clamp(min=tol**2) + VALUE_ROUNDING) * value
     bounded = outcome.duality_gap.isfinite().tolist()
     counts = [b or how is Status.CONVERGED for b, how in zip(bounded, outcome.status, strict=True)]
     is_small = all(s or not c for s, c in zip(small.tolist(), counts, strict=True))

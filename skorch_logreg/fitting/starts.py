@@ -70,7 +70,12 @@ def cold_start(
     if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
         # The next decrement is one to four times the square of the last. In a batch, one model that
         # needs a further step makes all of them read X again.
-        goal = tol / 2 if is_single else PROOF_RATE**2 * tol
+        goal = PROOF_RATE**2 * tol
+        if is_single:
+            # the gap is larger than a decrement by up to the ratio of the largest curvature to the
+            # smallest of the penalty
+            weight, ridge = data.weight.sum(), objective.ridge[..., :-1].amin()
+            goal = tol / 2 / max(float(weight / ridge) / 4, 1.0) ** 0.5
         steps = _newton_steps(objective, data.whole, zero, goal, max_iter)
         if steps is not None:  # for a penalty that is not smooth they are only a start
             return steps[0], objective, steps[1] if smooth else none

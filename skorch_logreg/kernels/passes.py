@@ -163,6 +163,7 @@ def moments(X: Tensor, about: Tensor, weight: Tensor) -> Tensor | None:
     kernel = of_rows(X, "moments")
     if kernel is None:
         return None
+    about = about.contiguous()
     sums = about.new_zeros(2, len(about))
     kernel(about.data_ptr(), weight.data_ptr(), weight.stride(0), sums.data_ptr())
     return sums

@@ -26,13 +26,13 @@ def class_weight(loss: Loss, y: Tensor, weight: Tensor) -> Tensor:
         n_classes = loss.shares(y[:1]).shape[-1]
         total = weight.new_zeros(n_classes, weight.shape[1])
         return total.index_add_(0, y[:, 0, 0], weight).T
+    if loss.kernel == "logistic" and weight.stride(0) == 0:  # signs, whose sum is exact
+        difference = y.sum(dim=0)  # numbers of rows of the first class less those of the second
+        counts = (len(y) + difference * y.new_tensor([1.0, -1.0])) / 2
+        return counts * weight[:1].sum(dim=0)[:, None]
     if y.is_floating_point() and y.shape[-1] == 1:
         # linear in y: arrays of one class at a time take a quarter of the time
         low, high = loss.shares(y.new_tensor([[[0.0]], [[1.0]]]))[:, 0]
-        if loss.kernel == "logistic" and weight.stride(0) == 0:  # signs, whose sum is exact
-            total = y[..., 0].sum(dim=0)
-            counts = [len(y) * a + (b - a) * total for a, b in zip(low, high, strict=True)]
-            return torch.stack(counts, dim=-1) * weight[:1].sum(dim=0)[:, None]
         shares = (a + (b - a) * y[..., 0] for a, b in zip(low, high, strict=True))
         return torch.stack([(share * weight).sum(dim=0) for share in shares], dim=-1)
     return (loss.shares(y) * weight[..., None]).sum(dim=0)

@@ -19,6 +19,7 @@ from skorch_logreg.solvers.choose import CurvaturePlan, choose_curvature
 from skorch_logreg.solvers.conjugate_gradient import newton_direction
 from skorch_logreg.solvers.descent import accept_step, take_step
 from skorch_logreg.solvers.long_steps import MAX_CHANGE, loss_after_long_step
+from skorch_logreg.solvers.outcome import Outcome
 from skorch_logreg.solvers.smooth import (
     MIN_CURVATURE_RATIO,
     SmoothSolver,
@@ -146,10 +147,46 @@ def _at(objective: Objective, point: Point, tol: float, plan: CurvaturePlan) -> 
     return NewtonState(point, decrement, trusted, solved, tol, plan)
 
 
+def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) -> Outcome | None:
+    """Return the outcome of a single model whose duality gap proves convergence, or None."""
+    found = _compiled_terms(objective, params, is_rough=False)
+    return found and Outcome.proven(objective, *found[:2], tol, n_iter)
+
+
 def _compiled_at(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
+    found = _compiled_terms(objective, params, is_rough)
+    if found is None:
+        return None
+    point, decrement, solved, diagonal, factor = found
+    trusted = torch.full((1,), not is_rough)
+    state = NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)
+    is_near = not is_rough and _saves_hessians(objective, plan) and _is_near(point, decrement, tol)
+    if is_rough or not (is_near or float(decrement) <= tol**2 * float(point.value)):
+        return state
+    scale = diagonal.view(1, -1).rsqrt()
+    factor = factor.tril()[None] * scale[..., None]
+    curvature = ExactHessian(factor, scale, diagonal.new_tensor([_shift(params, is_rough)]))
+    trusted = ~is_damped(curvature, solved, point, decrement, tol)
+    # rounding errors of a factor that is used again would stay hidden
+    is_sound = is_near and not bool(has_damped_step(curvature, solved, point, tol))
+    return replace(state, trusted=trusted, curvature=curvature if is_sound else None)
+
+
+def _shift(params: Tensor, is_rough: bool) -> float:
+    """Return the relative shift of the diagonal of a Hessian."""
+    return SINGLE_DAMPING if is_rough else rounding_shift(params.shape[1] * params.shape[2])
+
+
+def _compiled_terms(
+    objective: Objective, params: Tensor, is_rough: bool
+) -> tuple[Point, Tensor, Tensor, Tensor, Tensor] | None:
+    """Return a point, its decrement and Newton step by one kernel, or None.
+
+    These are followed by the diagonal of the Hessian and its factor in the lower triangle.
+    """
     data, loss = objective.data, objective.loss
     if objective.offset is not None or not objective.penalty.quadratic:
         return None
@@ -165,9 +202,10 @@ def _compiled_at(
         return (block.newton_sums(loss.kernel, params, logits, is_rough=is_rough),)
 
     (sums,) = data.reduce(kernel, logits, reads=2)  # those of a point and of its Hessian
-    shift = SINGLE_DAMPING if is_rough else rounding_shift(params.shape[1] * params.shape[2])
     found = passes.newton_step(
-        *(sums, params, objective.ridge), shift=shift, fit_intercept=objective.fit_intercept
+        *(sums, params, objective.ridge),
+        shift=_shift(params, is_rough),
+        fit_intercept=objective.fit_intercept,
     )
     if found is None:
         return None
@@ -175,18 +213,7 @@ def _compiled_at(
     gradient, diagonal, solved, *border = terms.unsqueeze(1).unbind()
     value, decrement = ends.unsqueeze(1).unbind()
     point = Point(params, logits, value, gradient, *border)
-    trusted = torch.full((1,), not is_rough)
-    state = NewtonState(point, decrement, trusted, solved, tol, plan, is_rough)
-    is_near = not is_rough and _saves_hessians(objective, plan) and _is_near(point, decrement, tol)
-    if is_rough or not (is_near or float(decrement) <= tol**2 * float(value)):
-        return state
-    scale = diagonal.view(1, -1).rsqrt()
-    factor = factor.tril()[None] * scale[..., None]
-    curvature = ExactHessian(factor, scale, diagonal.new_tensor([shift]))
-    trusted = ~is_damped(curvature, solved, point, decrement, tol)
-    # rounding errors of a factor that is used again would stay hidden
-    is_sound = is_near and not bool(has_damped_step(curvature, solved, point, tol))
-    return replace(state, trusted=trusted, curvature=curvature if is_sound else None)
+    return point, decrement, solved, diagonal, factor
 
 
 def _may_end(state: NewtonState) -> bool:

@@ -1,5 +1,6 @@
 """Results of a solver: final points, status and certificates."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -122,6 +123,28 @@ class Outcome:
             directions=tuple(directions[i] for i in order),
             nuisance=point.nuisance,
             **single,
+        )
+
+    @classmethod
+    def proven(
+        cls, objective: Objective, point: Point, decrement: Tensor, tol: float, n_iter: Tensor
+    ) -> Self | None:
+        """Return the outcome of a single model whose duality gap is at most ``tol**2``, or None."""
+        gap, value, fall = _gap(objective, point), float(point.value), float(decrement)
+        if not (float(gap) <= tol**2 and 0 <= fall <= tol**2 * value):
+            return None
+        optimality = math.sqrt(fall / value)
+        return cls(
+            params=point.params,
+            status=(Status.CONVERGED,),
+            n_iter=n_iter,
+            value=point.value,
+            optimality=point.value.new_tensor([optimality]),
+            duality_gap=gap,
+            logits=point.logits,
+            n_passes=objective.data.n_passes,
+            directions=(None,),
+            trace=((objective.data.n_passes, optimality),),
         )
 
     @classmethod

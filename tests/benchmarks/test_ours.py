@@ -99,7 +99,7 @@ def test_parts_are_shares_of_one_fit(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("cancer: ")
     found = {function: float(share[:-1]) for share, function in map(str.split, lines[3:])}
-    assert 100 >= found["solvers/driver.drive"] >= found["solvers/driver.finish"] > 0
+    assert 100 >= found["fitting/exact.minimise"] >= found["fitting/starts.cold_start"] > 0
     monkeypatch.setattr(parts, "SHARES", (0.02, 0.98))
     parts.main(["--problem", "cancer", "--repeat", "1"])
     few = [float(line.split("%")[0]) for line in capsys.readouterr().out.splitlines()[3:]]

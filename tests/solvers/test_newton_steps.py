@@ -50,6 +50,49 @@ def test_takes_the_same_steps_with_and_without_a_kernel(
     torch.testing.assert_close(found.logits, of.logits(found.params))
 
 
+@pytest.mark.skipif(library() is None, reason="no kernels")
+@pytest.mark.parametrize("penalty", ["l2", "l2-factor"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_a_gap_proves_convergence_by_itself(penalty, fit_intercept):
+    """Promise 2: no more is left than `duality_gap` says, and it is at most the tolerance."""
+    of = small("binomial", penalty, 0.5, fit_intercept=fit_intercept)
+    best = drive(NewtonCholesky(), of, of.zeros(), tol=1e-12, max_iter=50)
+    tol, steps, n_proven = 1e-3, torch.tensor([7]), 0
+    for size in np.geomspace(1e-6, 1e-1, 20):
+        moved = best.params + size * parameters(of).sign()
+        if not fit_intercept:
+            moved[..., -1] = 0.0
+        found = newton.proven_at(of, moved, tol, steps)
+        left = float((of.evaluate(moved).value - best.value) / best.value)
+        if found is None:
+            assert (
+                left > 1e-3 * tol**2
+            )  # the gap is larger than what is left, but not by any factor
+            continue
+        assert 0.999 * left - 1e-14 <= float(found.duality_gap) <= tol**2
+        assert found.status == (Status.CONVERGED,)
+        assert int(found.n_iter) == 7
+        assert torch.equal(found.params, moved)
+        torch.testing.assert_close(found.value, of.evaluate(moved).value, rtol=1e-13, atol=0)
+        n_proven += 1
+    assert 0 < n_proven < 20
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+@pytest.mark.parametrize("C", [0.01, 1.0, 100.0, 1e4])
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
+def test_small_fits_are_proven_by_their_gap(C, tol):
+    """They take the steps that bring the gap, not only the decrement, within the tolerance."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5))
+    y = X @ rng.normal(size=5) + rng.logistic(size=200) > 0
+    model = TorchLogisticClassifier(C=C, tol=tol)
+    with mock.patch("skorch_logreg.fitting.exact.drive") as drives:
+        model.fit(X, y)
+    assert not drives.called
+    assert model.duality_gap_ <= tol**2
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_state_is_that_of_the_point(loss):
     of = small(loss, reg_strength=0.3)

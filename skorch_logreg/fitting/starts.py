@@ -19,7 +19,7 @@ from skorch_logreg.fitting.batch_start import start_on_batches
 from skorch_logreg.losses import NuisanceLoss
 from skorch_logreg.objective import Objective, on_sample, row_kernel
 from skorch_logreg.penalties import L2
-from skorch_logreg.solvers import Solver, Status, drive
+from skorch_logreg.solvers import NewtonCholesky, Solver, Status, drive
 from skorch_logreg.solvers.choose import (
     MAX_SIDE,
     PROOF_RATE,
@@ -30,6 +30,7 @@ from skorch_logreg.solvers.choose import (
     newton_samples,
     sample_sizes,
 )
+from skorch_logreg.solvers.newton import newton_steps
 from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
@@ -43,7 +44,7 @@ def cold_start(
     """Compute initial parameters without a warm start.
 
     These are zero coefficients with the intercepts of the class frequencies; with many rows, the
-    solution on a sample of them; with many columns, the solution in the space of the rows; for many
+    solution on a sample of them; with many columns, the solution in the space of the rows; for
     small models, if ``fused``, the parameters after Newton steps of one kernel.  The objective is
     returned as well, with the nuisance parameters of a sample, and the number of iterations (m,),
     without those on a sample.
@@ -66,7 +67,12 @@ def cold_start(
     is_single = len(zero) == 1
     # of one model, float32 products may be faster where a Hessian takes longer than a pass; a class
     # with less weight than a row may send its intercept to infinity
-    fused &= plan.over_columns and not (is_single and (plan.cost(1) > 1 or not smooth))
+    fused &= plan.over_columns and not (is_single and not smooth)
+    if is_single and n_outputs == 1:
+        fused &= plan.cost(1) <= 1
+    elif is_single:  # a step more than needed costs more than it saves where it takes long
+        is_short = is_small(data.n_samples, 1, n_outputs, side)
+        fused &= is_short and isinstance(solver, NewtonCholesky)
     if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
         # The next decrement is one to four times the square of the last. In a batch, one model that
         # needs a further step makes all of them read X again.
@@ -140,6 +146,8 @@ def _newton_steps(
         return None
     if not (objective.penalty.quadratic and bool(is_coercive.all())):
         return None
+    if objective.loss.n_outputs > 1:
+        return newton_steps(objective, start, goal, min(max_iter, MAX_STEPS))
     found = block.newton_steps(
         objective.loss.kernel,
         start,

@@ -153,6 +153,31 @@ def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) 
     return found and Outcome.proven(objective, *found[:2], tol, n_iter)
 
 
+def newton_steps(
+    objective: Objective, start: Tensor, goal: float, max_steps: int
+) -> tuple[Tensor, Tensor] | None:
+    """Take Newton steps of a single model, each by one kernel; None without one.
+
+    They end after a step from a decrement of at most ``goal`` times the objective, and at a point
+    from which the objective has risen. Returns parameters and the number of steps (1,).
+    """
+    before, params, least, n_steps = start, start, math.inf, 0
+    while n_steps < max_steps:
+        found = _compiled_terms(objective, params, is_rough=False)
+        if found is None:
+            return None
+        point, decrement, solved = found[:3]
+        value = float(point.value)
+        if not value <= least:
+            params, n_steps = before, max(n_steps - 1, 0)
+            break
+        before, params, least = params, params - solved, value
+        n_steps += 1
+        if float(decrement) <= goal * value:
+            break
+    return params, torch.tensor([n_steps])
+
+
 def _compiled_at(
     objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan, is_rough: bool
 ) -> NewtonState | None:

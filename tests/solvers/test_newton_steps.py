@@ -81,16 +81,31 @@ def test_a_gap_proves_convergence_by_itself(penalty, fit_intercept):
 @pytest.mark.skipif(library() is None, reason="no kernels")
 @pytest.mark.parametrize("C", [0.01, 1.0, 100.0, 1e4])
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-6])
-def test_small_fits_are_proven_by_their_gap(C, tol):
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_small_fits_are_proven_by_their_gap(C, tol, n_classes):
     """They take the steps that bring the gap, not only the decrement, within the tolerance."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 5))
-    y = X @ rng.normal(size=5) + rng.logistic(size=200) > 0
+    y = np.argmax(X @ rng.normal(size=(5, n_classes)) + rng.gumbel(size=(200, n_classes)), axis=1)
     model = TorchLogisticClassifier(C=C, tol=tol)
     with mock.patch("skorch_logreg.fitting.exact.drive") as drives:
         model.fit(X, y)
     assert not drives.called
     assert model.duality_gap_ <= tol**2
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+def test_steps_without_a_line_search_end_where_the_objective_rises():
+    of = small("binomial", reg_strength=1e-3)
+    far = of.zeros() + torch.linspace(-30.0, 30.0, of.shape[2])
+    taken = [newton.newton_steps(of, far, 1e-12, most) for most in (0, 1, 2, 30)]
+    values = [float(of.evaluate(params).value) for params, _ in taken]
+    assert values[-1] <= values[0]
+    assert [int(n) for _, n in taken[:2]] == [0, 1]
+    assert int(taken[-1][1]) < 30
+    many = small("binomial")
+    pair = replace(many, reg_strength=torch.ones(2, dtype=torch.float64))
+    assert newton.newton_steps(pair, pair.zeros(), 1e-12, 5) is None
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -128,8 +128,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
                 max_iter, status = 0, Status.INTERRUPTED
         if smooth and (max_iter > 0 or written is not None):
             part = part.low_precision()
-        is_near = fused and request.bound and len(n_iter) == 1 and int(n_iter) > 0
-        found = proven_at(part, first, tol, n_iter) if is_near else None
+        found = proven_at(part, first, tol, n_iter) if fused and request.bound else None
         outcome = found or drive(
             solver,
             part,
@@ -144,8 +143,7 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
             written=written,
             keep=keep,
         )
-        if found is None:
-            outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
+        outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
         last = [*last, (1 / part.reg_strength, outcome.params)][-2:]
         blocks = _reusable_blocks(outcome)
         outcomes.append(replace(outcome, state=None))

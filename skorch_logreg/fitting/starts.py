@@ -23,6 +23,7 @@ from skorch_logreg.solvers import NewtonCholesky, Solver, Status, drive
 from skorch_logreg.solvers.choose import (
     MAX_SIDE,
     PROOF_RATE,
+    CurvaturePlan,
     allows_dual,
     choose_curvature,
     is_low_precision_first,
@@ -63,25 +64,9 @@ def cold_start(
     _, n_outputs, side = objective.shape
     if smooth and n_outputs * side > MAX_SIDE and plan.by_class:
         return start_on_batches(objective, zero), objective, none
-    found, used = zero, 0
-    is_single = len(zero) == 1
-    # of one model, float32 products may be faster where a Hessian takes longer than a pass; a class
-    # with less weight than a row may send its intercept to infinity
-    fused &= plan.over_columns and not (is_single and not smooth)
-    if is_single and n_outputs == 1:
-        fused &= plan.cost(1) <= 1
-    elif is_single:  # a step more than needed costs more than it saves where it takes long
-        is_short = is_small(data.n_samples, 1, n_outputs, side)
-        fused &= is_short and isinstance(solver, NewtonCholesky)
-    if fused and data.whole is not None and float(zero.abs().max()) <= math.log(data.n_samples):
-        # The next decrement is one to four times the square of the last. In a batch, one model that
-        # needs a further step makes all of them read X again.
-        goal = PROOF_RATE**2 * tol
-        if is_single:
-            # the gap is larger than a decrement by up to the ratio of the largest curvature to the
-            # smallest of the penalty
-            weight, ridge = data.weight.sum(), objective.ridge[..., :-1].amin()
-            goal = tol / 2 / max(float(weight / ridge) / 4, 1.0) ** 0.5
+    found, used, is_single = zero, 0, len(zero) == 1
+    if fused and plan.over_columns and _takes_newton_steps(objective, solver, zero, plan):
+        goal = _goal_of_gap(objective, tol) if is_single else PROOF_RATE**2 * tol
         steps = _newton_steps(objective, data.whole, zero, goal, max_iter)
         if steps is not None:  # for a penalty that is not smooth they are only a start
             return steps[0], objective, steps[1] if smooth else none
@@ -105,6 +90,33 @@ def cold_start(
         if left <= 0:
             break
     return found, objective, none
+
+
+def _takes_newton_steps(
+    objective: Objective, solver: Solver, zero: Tensor, plan: CurvaturePlan
+) -> bool:
+    """Return True if all Newton steps of small models are to be taken before a solver is asked."""
+    n_models, n_outputs, side = objective.shape
+    n_samples, is_short = objective.data.n_samples, True
+    if n_models == 1 and n_outputs == 1:
+        # float32 products may be faster where a Hessian takes longer than a pass
+        is_short = objective.penalty.smooth and plan.cost(1) <= 1
+    elif n_models == 1:  # a step more than needed costs more than it saves where it takes long
+        is_short = objective.penalty.smooth and isinstance(solver, NewtonCholesky)
+        is_short &= is_small(n_samples, 1, n_outputs, side)
+    # a class with less weight than a row may send its intercept to infinity
+    may_diverge = float(zero.abs().max()) > math.log(n_samples)
+    return is_short and objective.data.whole is not None and not may_diverge
+
+
+def _goal_of_gap(objective: Objective, tol: float) -> float:
+    """Return the decrement, relative to the objective, whose step brings the gap of a model to tol.
+
+    The next decrement is one to four times its square, and the gap is larger by up to the ratio of
+    the largest curvature to the smallest of the penalty.
+    """
+    weight, ridge = objective.data.weight.sum(), objective.ridge[..., :-1].amin()
+    return tol / 2 / max(float(weight / ridge) / 4, 1.0) ** 0.5
 
 
 def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tuple[Tensor, int]:

@@ -148,7 +148,12 @@ def _at(objective: Objective, point: Point, tol: float, plan: CurvaturePlan) -> 
 
 
 def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) -> Outcome | None:
-    """Return the outcome of a single model whose duality gap proves convergence, or None."""
+    """Return the outcome of a single model whose duality gap proves convergence, or None.
+
+    It is None without any of the ``n_iter`` (1,) steps that led to the parameters.
+    """
+    if len(n_iter) > 1 or not bool(n_iter):
+        return None
     found = _compiled_terms(objective, params, is_rough=False)
     return found and Outcome.proven(objective, *found[:2], tol, n_iter)
 

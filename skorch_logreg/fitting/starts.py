@@ -31,7 +31,7 @@ from skorch_logreg.solvers.choose import (
     newton_samples,
     sample_sizes,
 )
-from skorch_logreg.solvers.newton import newton_steps
+from skorch_logreg.solvers.newton import newton_steps, penalty_ratio
 from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
@@ -115,8 +115,7 @@ def _goal_of_gap(objective: Objective, tol: float) -> float:
     The next decrement is one to four times its square, and the gap is larger by up to the ratio of
     the largest curvature to the smallest of the penalty.
     """
-    weight, ridge = objective.data.weight.sum(), objective.ridge[..., :-1].amin()
-    return tol / 2 / max(float(weight / ridge) / 4, 1.0) ** 0.5
+    return tol / 2 / max(penalty_ratio(objective), 1.0) ** 0.5
 
 
 def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tuple[Tensor, int]:

@@ -150,12 +150,20 @@ def _at(objective: Objective, point: Point, tol: float, plan: CurvaturePlan) -> 
 def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) -> Outcome | None:
     """Return the outcome of a single model whose duality gap proves convergence, or None.
 
-    It is None without any of the ``n_iter`` (1,) steps that led to the parameters.
+    It is None without any of the ``n_iter`` (1,) steps that led to the parameters, and where the
+    gap may be lost in rounding: the penalty divides it by its curvature.
     """
-    if len(n_iter) > 1 or not bool(n_iter):
+    most = torch.finfo(params.dtype).eps ** -0.5
+    if len(n_iter) > 1 or not bool(n_iter) or penalty_ratio(objective) > most:
         return None
     found = _compiled_terms(objective, params, is_rough=False)
     return found and Outcome.proven(objective, *found[:2], tol, n_iter)
+
+
+def penalty_ratio(objective: Objective) -> float:
+    """Return the largest curvature of a column, relative to the smallest of the penalty."""
+    weight, ridge = objective.data.weight.sum(), objective.ridge[..., :-1].amin()
+    return float(weight / ridge) / 4
 
 
 def newton_steps(

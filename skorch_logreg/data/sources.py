@@ -226,6 +226,9 @@ class ParquetChunks(_OnDisk):
             raise ValueError("columns and features are both given, expected one of them.")
         if isinstance(self.features, str) or not self.feature_names:
             raise ValueError(f"features is {self.features!r}, expected a sequence of names.")
+        repeated = [name for name, n in Counter(self.feature_names).items() if n > 1]
+        if repeated:
+            raise ValueError(f"features has {repeated!r} more than once.")
         origins = dict[str, list[tuple[str, str]]]()
         for feature in self.feature_names:
             origins[feature] = []

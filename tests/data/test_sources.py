@@ -229,7 +229,7 @@ def test_features_of_a_model_in_another_file(write, tmp_path):
         ),
         ({"features": ["a"]}, "features has 'a', which is of no column"),
         ({"features": ["a_b_c"]}, r"'a_b_c', which is of one of the columns \['a', 'a_b'\]"),
-        ({"features": ["x", "x"]}, "2 features would have the name 'x'"),
+        ({"features": ["x", "x"]}, r"features has \['x'\] more than once"),
         ({"features": []}, r"features is \[\], expected a sequence of names"),
         ({"features": ["x"], "columns": ["x"]}, "columns and features are both given"),
     ],

@@ -31,7 +31,7 @@ from skorch_logreg.solvers.choose import (
     newton_samples,
     sample_sizes,
 )
-from skorch_logreg.solvers.newton import newton_steps, penalty_ratio
+from skorch_logreg.solvers.newton import newton_steps
 from skorch_logreg.subproblems.quadratic import MAX_STEPS
 
 # minimum ratio of columns to rows for a start in the space of the rows (golub, khan, nci60: fits
@@ -66,7 +66,9 @@ def cold_start(
         return start_on_batches(objective, zero), objective, none
     found, used, is_single = zero, 0, len(zero) == 1
     if fused and plan.over_columns and _takes_newton_steps(objective, solver, zero, plan):
-        goal = _goal_of_gap(objective, tol) if is_single else PROOF_RATE**2 * tol
+        # The next decrement is one to four times the square of the last. In a batch, one model that
+        # needs a further step makes all of them read X again.
+        goal = tol / 2 if is_single else PROOF_RATE**2 * tol
         steps = _newton_steps(objective, data.whole, zero, goal, max_iter)
         if steps is not None:  # for a penalty that is not smooth they are only a start
             return steps[0], objective, steps[1] if smooth else none
@@ -107,15 +109,6 @@ def _takes_newton_steps(
     # a class with less weight than a row may send its intercept to infinity
     may_diverge = float(zero.abs().max()) > math.log(n_samples)
     return is_short and objective.data.whole is not None and not may_diverge
-
-
-def _goal_of_gap(objective: Objective, tol: float) -> float:
-    """Return the decrement, relative to the objective, whose step brings the gap of a model to tol.
-
-    The next decrement is one to four times its square, and the gap is larger by up to the ratio of
-    the largest curvature to the smallest of the penalty.
-    """
-    return tol / 2 / max(penalty_ratio(objective), 1.0) ** 0.5
 
 
 def _newton_on_samples(objective: Objective, zero: Tensor, max_iter: int) -> tuple[Tensor, int]:

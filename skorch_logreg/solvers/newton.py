@@ -153,17 +153,13 @@ def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) 
     It is None without any of the ``n_iter`` (1,) steps that led to the parameters, and where the
     gap may be lost in rounding: the penalty divides it by its curvature.
     """
-    most = torch.finfo(params.dtype).eps ** -0.5
-    if len(n_iter) > 1 or not bool(n_iter) or penalty_ratio(objective) > most:
+    if len(n_iter) > 1 or not bool(n_iter):
+        return None
+    weight, ridge = objective.data.weight.sum(), objective.ridge[..., :-1].amin()
+    if bool(weight > 4 * ridge * torch.finfo(params.dtype).eps ** -0.5):
         return None
     found = _compiled_terms(objective, params, is_rough=False)
     return found and Outcome.proven(objective, *found[:2], tol, n_iter)
-
-
-def penalty_ratio(objective: Objective) -> float:
-    """Return the largest curvature of a column, relative to the smallest of the penalty."""
-    weight, ridge = objective.data.weight.sum(), objective.ridge[..., :-1].amin()
-    return float(weight / ridge) / 4
 
 
 def newton_steps(

@@ -164,3 +164,16 @@ def test_a_known_product_with_the_preconditioner_is_not_computed_again(monkeypat
     assert n_asked[1] == n_asked[0] - 1
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("seed", [131, 158])
+def test_the_shift_of_a_damped_hessian_shortens_no_step(seed):
+    """Two rows of 1e5 and more hide the curvature of the others: it took up to 1000 steps."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(16, 5)), rng.integers(0, 4, 16)
+    y[:4] = range(4)
+    X[:2] *= 10 ** rng.uniform(4, 7)
+    options = {"C": 1e9, "tol": 1e-6, "max_iter": 1000}
+    model = TorchLogisticClassifier(solver="newton-cholesky", **options).fit(X, y)
+    assert model.converged_
+    assert model.n_iter_.max() < 250

@@ -12,8 +12,8 @@ from skorch_logreg.data.compiled import CompiledPasses
 from skorch_logreg.data.gram import (
     FAR_DEVIATIONS,
     FormedRows,
+    are_near_zero,
     finished_grams,
-    is_near_zero,
     weighted_outer,
 )
 from skorch_logreg.data.low_precision import Fill
@@ -102,7 +102,7 @@ class DenseRows(InMemory):
     @cached_property
     def _is_near_zero(self) -> bool:
         """Return True if float32 may store the columns without centring."""
-        return is_near_zero(self.center, self.scale)
+        return bool(are_near_zero(self.center, self.scale).all())
 
     @cached_property
     def centres(self) -> bool:
@@ -308,8 +308,7 @@ class DenseBlock(CompiledPasses, FormedRows):
     def gram(
         self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None = None
     ) -> Tensor:
-        units = None if self._units is None else (self._center, self._scale)
-        found = _compiled_grams(self._X, units, weight, rank_one, columns)
+        found = self._compiled_gram(weight, rank_one, columns)
         return super().gram(weight, rank_one, columns) if found is None else found
 
     def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
@@ -331,6 +330,28 @@ class DenseBlock(CompiledPasses, FormedRows):
         inner = (product - border * self._remaining_center[others]) / self._scale[others]
         return torch.cat([inner, border], dim=1)
 
+    def _compiled_gram(
+        self, weight: Tensor, rank_one: Tensor | None, columns: Tensor | None
+    ) -> Tensor | None:
+        """Compute `gram` by a kernel, or return None."""
+        X, units = self._X, None if self._units is None else (self._center, self._scale)
+        n_models, n_outputs = weight.shape[1:]
+        side = 1 + (X.shape[1] if columns is None else len(columns))
+        if rank_one is None:
+            found = products.grams(X, units, weight.flatten(1), columns)
+            if found is None:
+                return None
+            return finished_grams(found.view(n_models, -1, side), n_outputs, False)
+        total = weight.new_zeros(n_models, n_outputs * side, n_outputs * side)
+        blocks = total.view(n_models, n_outputs, side, n_outputs, side)
+        first, second = torch.tril_indices(n_outputs, n_outputs, -1, device=weight.device)
+        for block, factor in zip(blocks, rank_one.unbind(1), strict=True):
+            found = products.grams(X, units, factor, columns, are_pairs=True)
+            if found is None:
+                return None
+            block[first, :, second] = block[second, :, first] = found
+        return finished_grams(total, n_outputs, True)
+
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:
         X, center, scale = self._X, self._center, self._scale
         if columns is not None:
@@ -346,29 +367,3 @@ class DenseBlock(CompiledPasses, FormedRows):
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale
         return weighted_outer(self._values, self._remaining_center, root, low_precision)
-
-
-def _compiled_grams(
-    X: Tensor,
-    units: tuple[Tensor, Tensor] | None,
-    weight: Tensor,
-    rank_one: Tensor | None,
-    columns: Tensor | None,
-) -> Tensor | None:
-    """Compute `Block.gram` by a kernel, or return None."""
-    n_models, n_outputs = weight.shape[1:]
-    side = 1 + (X.shape[1] if columns is None else len(columns))
-    if rank_one is None:
-        found = products.grams(X, units, weight.flatten(1), columns)
-        if found is None:
-            return None
-        return finished_grams(found.view(n_models, -1, side), n_outputs, False)
-    total = weight.new_zeros(n_models, n_outputs * side, n_outputs * side)
-    blocks = total.view(n_models, n_outputs, side, n_outputs, side)
-    first, second = torch.tril_indices(n_outputs, n_outputs, -1, device=weight.device)
-    for block, factor in zip(blocks, rank_one.unbind(1), strict=True):
-        found = products.grams(X, units, factor, columns, are_pairs=True)
-        if found is None:
-            return None
-        block[first, :, second] = block[second, :, first] = found
-    return finished_grams(total, n_outputs, True)

@@ -30,11 +30,6 @@ def are_near_zero(center: Tensor, scale: Tensor) -> Tensor:
     return center.abs() <= _NEAR_DEVIATIONS * scale
 
 
-def is_near_zero(center: Tensor, scale: Tensor) -> bool:
-    """Return True if all columns may be centred after their products."""
-    return bool(are_near_zero(center, scale).all())
-
-
 def _piece_rows(width: int) -> int:
     """Return the number of rows that a cache holds, or of long ones up to ``width`` in 4 MiB.
 
@@ -82,12 +77,6 @@ class FormedRows:
 
     def bfloat16_grams(self, weight: Tensor) -> Tensor:
         return bfloat16_grams(*self._fill(None), weight)
-
-    def column_squares(self, weight: Tensor) -> Tensor:
-        total = weight.new_zeros(weight.shape[1], 1 + self._fill(None)[1])
-        for rows, z in self._formed(None, weight):
-            total.addmm_(weight[rows].T, z.square_())
-        return total
 
     def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         sums = weight.new_zeros(2, 1 + self._fill(columns)[1])

@@ -28,20 +28,15 @@ def moments(
     recommendations, The American Statistician 37, section 4.
     """
 
-    def first(block: Block) -> tuple[Tensor, ...]:
-        weight = _mean(block.weight)
-        if not is_sparse:
-            return weight.sum(), block.deviations(weight)
-        every = weight[:, None]
-        sums = block.rmatmul(every[..., None])[0, 0], block.column_squares(every)[0]
-        return weight.sum(), torch.stack(sums)[:, :-1]
+    def sums_about(center: Tensor, columns: Tensor | None = None) -> tuple[Tensor, ...]:
+        def kernel(block: Block) -> tuple[Tensor, ...]:
+            weight = _mean(block.weight)
+            return weight.sum(), block.deviations(weight, columns)
 
-    def again(block: Block) -> tuple[Tensor, ...]:
-        weight = _mean(block.weight)
-        return weight.sum(), block.deviations(weight, columns)
+        return data.centred(center).reduce(kernel)
 
     if rows is None:
-        total, sums = data.centred(about).reduce(first)
+        total, sums = sums_about(about)
     else:
         weight = _mean(data.weight)
         data.reads[0] += 1
@@ -56,7 +51,7 @@ def moments(
     settled = are_near_zero(mean, deviation) if is_sparse else variance >= _SHARE * square
     columns = (~settled).nonzero()[:, 0]
     for _ in range(_MAX_ROUNDS if len(columns) else 0):
-        total, sums = data.centred(mean).reduce(again)
+        total, sums = sums_about(mean, columns)
         shift, square = sums / total
         variance = square - shift.square()
         before = mean

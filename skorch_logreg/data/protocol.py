@@ -98,9 +98,6 @@ class Block(Protocol):
     def cross(self, weight: Tensor, columns: Tensor, others: Tensor) -> Tensor:
         """Compute ``sum_i weight_i z_ij [z_ik 1]`` (c, o + 1) of some columns j and others k."""
 
-    def column_squares(self, weight: Tensor) -> Tensor:
-        """Compute ``sum_i weight_ik [z_i 1]_j^2``, (k, p + 1), of weight (rows, k)."""
-
     def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         """Compute sums of ``weight_i z_ij`` and ``weight_i z_ij^2``, (2, c), of some columns j.
 

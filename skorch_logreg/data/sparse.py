@@ -240,15 +240,12 @@ class SparseBlock(CompiledPasses, FormedRows):
         rows = (raw[:-1, :-1] - own * sums).addr_(border[:, 0], center, alpha=-1)
         return torch.cat([rows.mul_(1 / scale), border], dim=1).div_(self._scale[columns, None])
 
-    def column_squares(self, weight: Tensor) -> Tensor:
-        X = self._X
-        raw = passes.sparse_transposed_product(X, weight, power=2).T
-        total = weight.sum(dim=0)[:, None]
-        if bool(self._center.any()):
-            first = passes.sparse_transposed_product(X, weight).T
-            raw = raw - self._center * (2 * first - self._center * total)
-        squares = raw.clamp_(min=0.0) / self._scale.square()
-        return torch.cat([squares, total], dim=1)
+    def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
+        if columns is not None or bool(self._center.any()):
+            return super().deviations(weight, columns)
+        own = weight[:, None]
+        sums = [passes.sparse_transposed_product(self._X, own, power) for power in (1, 2)]
+        return torch.cat(sums, dim=1).T / torch.stack([self._scale, self._scale.square()])
 
     def outer(self, column_weight: Tensor, low_precision: bool = False) -> Tensor:
         root = column_weight.sqrt() / self._scale

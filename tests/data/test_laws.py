@@ -211,11 +211,11 @@ def test_columns_are_copied_from_the_last_copy(data):
         _close(total[0, 0], (design[:, [*columns, -1]] @ params[0, 0]).sum())
 
 
-def test_column_squares(data):
+def test_deviations(data):
     held, design = data
-    weight = _random(len(design), K).abs()
-    (squares,) = held.reduce(lambda block, w: (block.column_squares(w),), weight)
-    _close(squares, weight.T @ design.square())
+    weight = _random(len(design)).abs()
+    (sums,) = held.reduce(lambda block, w: (block.deviations(w),), weight)
+    _close(sums, torch.stack([weight @ design, weight @ design.square()])[:, :-1])
 
 
 @pytest.mark.parametrize("name", [n for n, c in CONTAINERS.items() if c.block_rows is None])
@@ -321,7 +321,7 @@ PRODUCTS = {
     "rmatmul": lambda block, w: block.rmatmul(w[..., None]),
     "gram": lambda block, w: block.gram(w[..., None], None),
     "gram of columns": lambda block, w: block.gram(w[..., None], None, torch.tensor([3, 0])),
-    "column squares": lambda block, w: block.column_squares(w),
+    "deviations": lambda block, w: block.deviations(w[:, 0]),
     "cross": lambda block, w: block.cross(w[:, 0], torch.tensor([3]), torch.tensor([0, 4])),
     "outer": lambda block, w: block.outer(_random(5).abs()),
 }

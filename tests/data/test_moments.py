@@ -130,7 +130,7 @@ def test_products_far_from_zero(hold, weight, formed):
             block.rmatmul(residual),
             block.gram(own[..., None], None),
             block.gram(own[..., None], None, columns),
-            block.column_squares(own),
+            block.deviations(own[:, 0]),
             block.cross(own[:, 0], columns, others),
         )
 
@@ -149,7 +149,7 @@ def test_products_far_from_zero(hold, weight, formed):
     close(back[0], residual[:, 0].T @ design, largest)
     close(gram[0, 0, :, 0], both.T @ both, w.sum())
     close(some[0, 0, :, 0], chosen.T @ chosen, w.sum())
-    close(squares[0], both.square().sum(dim=0), w.sum())
+    close(squares[1], both.square().sum(dim=0)[:-1], w.sum())
     close(cross, (both.T @ both)[columns], w.sum())
     if hasattr(held, "kernels"):
         penalty = torch.rand(7, dtype=torch.float64, generator=generator)

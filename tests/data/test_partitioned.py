@@ -107,7 +107,7 @@ def close(a, b):
 
 
 def squares(block):
-    return (block.column_squares(block.weight),)
+    return (block.deviations(block.weight[:, 0]),)
 
 
 def test_sums(both):
@@ -122,7 +122,7 @@ def test_sums(both):
         return (
             block.rmatmul(rows.sin()),
             block.gram(weight[..., None], None),
-            block.column_squares(weight),
+            block.deviations(weight[:, 0]),
             block.cross(weight[:, 0], columns, others),
         )
 

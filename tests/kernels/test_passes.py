@@ -71,9 +71,7 @@ def sums(objective, before, columns):
     hessian = hessian_product(objective, point)(params)
     some = torch.from_numpy(columns)
     grams = loss_hessian(objective, point), loss_hessian(objective, point, some)
-    squares = data.reduce(lambda block: (block.column_squares(block.weight[:, :1]),))
-    if not data.is_sparse:
-        squares += data.reduce(lambda block: (block.deviations(block.weight[:, 0]),))
+    squares = data.reduce(lambda block: (block.deviations(block.weight[:, 0]),))
     return (
         *(a for p in (start, point) for a in (p.logits, p.value, p.gradient)),
         start.intercept_hessian,

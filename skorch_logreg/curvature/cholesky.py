@@ -33,18 +33,7 @@ def solve_scaled(factor: Tensor, scale: Tensor, rhs: Tensor) -> Tensor:
     return (out * scale).to(rhs.dtype)
 
 
-def drop_intercept(gram: Tensor) -> None:
-    """Set the last row and column of matrices (..., q, q) to zero, in place."""
-    gram[..., -1, :] = 0.0
-    gram[..., -1] = 0.0
-
-
-def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor]:
-    """Factor positive semidefinite matrices as `damped_cholesky`, without the shift."""
-    return damped_cholesky(matrix, damping)[:2]
-
-
-def damped_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def scaled_cholesky(matrix: Tensor, damping: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Factor positive semidefinite matrices after scaling their diagonal to one.
 
     Duplicated columns, or a constant column with an intercept, make the Hessian singular.  The

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import (
-    drop_intercept,
     low_precision_damping,
     scaled_cholesky,
     solve_scaled,
@@ -72,7 +71,8 @@ class ClassBlocks(Curvature):
 
             blocks = data.reduce(product, point.logits, index, few=True)[0]
         if not objective.fit_intercept:
-            drop_intercept(blocks)
+            blocks[..., -1, :] = 0.0
+            blocks[..., -1] = 0.0
         for block in blocks:
             block.copy_(block.tril().mT)
         blocks = blocks.view(*objective.shape[:2], *blocks.shape[1:])
@@ -96,7 +96,7 @@ class ClassBlocks(Curvature):
         for block, own, unit in each:
             lower = block.mT.tril(-1)
             lower.diagonal().copy_(own)
-            (factor,), (found,) = scaled_cholesky(lower[None], damping)
+            (factor,), (found,), _ = scaled_cholesky(lower[None], damping)
             block.triu_(1).add_(factor)
             unit.copy_(found)
         return cls(blocks, scale, diagonal)

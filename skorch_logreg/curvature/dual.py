@@ -1,7 +1,6 @@
 """Exact Hessian for data with more columns than rows."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +28,6 @@ class DualHessian(Curvature):
     Hager (1989). Updating the inverse of a matrix, SIAM Review 31, equation 1.
     """
 
-    exact: ClassVar[bool] = True
     objective: Objective
     root: Tensor
     unit: Tensor
@@ -69,7 +67,7 @@ class DualHessian(Curvature):
             kernels.append(block.reshape(n * n_outputs, n * n_outputs))
         matrix = torch.stack(kernels)
         matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
-        factor, scale = scaled_cholesky(matrix)
+        factor, scale, _ = scaled_cholesky(matrix)
         # M' times the intercept's columns, one per output: (m, n K, K)
         eye = torch.eye(n_outputs, dtype=root.dtype, device=root.device)
         ones = eye.expand(n, n_models, n_outputs, n_outputs)

@@ -1,11 +1,10 @@
 """Exact Hessian over columns."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from skorch_logreg.curvature.cholesky import damped_cholesky, solve_scaled
+from skorch_logreg.curvature.cholesky import scaled_cholesky, solve_scaled
 from skorch_logreg.curvature.protocol import Curvature
 from skorch_logreg.objective import Objective, Point, loss_hessian, penalty_diagonal
 
@@ -20,7 +19,6 @@ class ExactHessian(Curvature):
     same scale as the others.
     """
 
-    exact: ClassVar[bool] = True
     factor: Tensor
     scale: Tensor
     shift: Tensor
@@ -30,7 +28,7 @@ class ExactHessian(Curvature):
         """Factor the Hessian at a point: one pass over X, ``2 n (K (p + 1))^2`` operations."""
         ridge = penalty_diagonal(objective, point.params)
         return cls(
-            *damped_cholesky(whole_hessian(objective, loss_hessian(objective, point), ridge))
+            *scaled_cholesky(whole_hessian(objective, loss_hessian(objective, point), ridge))
         )
 
     def solve(self, gradient: Tensor) -> Tensor:

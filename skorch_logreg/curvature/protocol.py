@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -14,14 +14,7 @@ class Curvature(ABC):
 
     A subclass is a frozen dataclass.  The defaults are those of a curvature that is not exact and
     whose fields are tensors with the models in their first dimension.
-
-    Attributes
-    ----------
-    exact : bool
-        Whether it is the exact Hessian at the point where it was built.
     """
-
-    exact: ClassVar[bool] = False
 
     @property
     def reads(self) -> int:

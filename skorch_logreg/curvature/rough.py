@@ -63,4 +63,5 @@ def _factor(objective: Objective, point: Point, model: int) -> tuple[Tensor, Ten
     (gram,) = own.data.reduce(kernel, point.logits, few=True)
     gram = gram.view(1, n_outputs, side, n_outputs, side)
     matrix = whole_hessian(own, gram, penalty_diagonal(own, point.params))
-    return scaled_cholesky(matrix, low_precision_damping(matrix.device, matrix.shape[-1]))
+    damping = low_precision_damping(matrix.device, matrix.shape[-1])
+    return scaled_cholesky(matrix, damping)[:2]

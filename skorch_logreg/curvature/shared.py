@@ -150,7 +150,7 @@ def joint_basis(objective: Objective) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     total, gram = gram[-1, -1], gram[:-1, :-1] / gram[-1, -1]
     penalty = objective.penalty.hess_diagonal(objective.zeros()[:1, :1, :-1])[0, 0]
     matrix = gram + torch.diag(penalty)
-    factor, scale = scaled_cholesky(matrix[None])
+    factor, scale, _ = scaled_cholesky(matrix[None])
     root = torch.linalg.solve_triangular(factor[0], torch.diag(scale[0]), upper=False)
     with several_threads(len(root) >= LARGE_SIDE):
         share, vectors = torch.linalg.eigh(root * penalty @ root.T)

@@ -13,9 +13,6 @@ from torch import Tensor
 from skorch_logreg.data.protocol import Partitions
 from skorch_logreg.data.tensors import as_tensor
 
-# attributes that an array without rows has in common with the whole
-_LIKE_ATTRIBUTES = frozenset({"dtype", "device", "ndim"})
-
 
 @dataclass(eq=False)
 class Node:
@@ -181,7 +178,7 @@ class RecordedRows(ABC):
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of tensors; in-place methods replace this array's node."""
-        if name in _LIKE_ATTRIBUTES:
+        if name in {"dtype", "device", "ndim"}:  # an array without rows has them in common
             return getattr(self.node.like, name)
         writes = name.endswith("_")
         if name.startswith("_") or not hasattr(Tensor, name.rstrip("_")) and name != "copy_":

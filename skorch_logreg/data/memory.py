@@ -152,22 +152,15 @@ class InMemory(Data):
                 except Empty:
                     workspace = self.workspace(min(step, self.n_samples))
             block = self.block(rows, workspace)
-            if computes:
-                result = kernel(block, *rows_of_block(row_arrays, block, rows))
-            else:
-                result = kernel(block, *(array[rows] for array in row_arrays))
+            result = kernel(block, *rows_of_block(row_arrays, block, rows))
             if workspace is not None:
                 self._workspaces.put(workspace)
             if self.origin is not None:
                 return tuple(term.to(torch.float64) for term in result)
             return result
 
-        if step >= self.n_samples:
-            total = part(0)
-        else:
-            total = sum_blocks(add_terms, part, range(0, self.n_samples, step))
-        if computes:
-            keep_writes(row_arrays, kernel)
+        total = sum_blocks(add_terms, part, range(0, max(self.n_samples, 1), step))
+        keep_writes(row_arrays, kernel)
         return total
 
     def empty_rows(self, *shape: int) -> Any:

@@ -331,10 +331,9 @@ class ParquetChunks(_OnDisk):
     @cached_property
     def _dtype(self) -> type:
         """Type of X."""
-        kinds = {str(self._dataset.schema.field(name).type) for name in self._names}
-        return (
-            np.float32 if {"float"} == {k for k in kinds if "dictionary" not in k} else np.float64
-        )
+        schema = self._dataset.schema
+        kinds = {str(schema.field(name).type) for name in self._names if name not in self._values}
+        return np.float32 if kinds == {"float"} else np.float64
 
     @cached_property
     def _order(self) -> list[int] | None:

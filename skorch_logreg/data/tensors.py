@@ -33,9 +33,8 @@ class _Writable:
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
-        interface = dict(array.__array_interface__)
-        interface["data"] = (interface["data"][0], False)
-        self.__array_interface__ = interface
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -139,13 +139,6 @@ def several_threads(wanted: bool = True) -> AbstractContextManager[None]:
     return _threads(thread_count()) if wanted else nullcontext()
 
 
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Leave threads to blocks: between them torch runs on one."""
-    with workers(), single_thread():
-        yield
-
-
 def map_blocks(function: Callable[[Item], Result], blocks: Sequence[Item]) -> list[Result]:
     """Apply a function to all blocks in parallel, and return results in order.
 

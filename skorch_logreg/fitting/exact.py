@@ -115,10 +115,14 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     last, blocks = _last_fits(request, units, groups[0]), request.blocks
     for group in groups:
         part = objective if len(groups) == 1 else objective.select(group)
-        first, n_iter = _known_start(request, units, part, last), torch.zeros_like(group)
+        n_iter = torch.zeros_like(group)
         if written is not None:
             first = objective.zeros()
-        elif first is None:
+        elif last:
+            first = predicted_start(1 / part.reg_strength, last)
+        elif request.start is not None:
+            first = _in_solver_units(request, units, request.start)
+        else:
             try:
                 first, part, n_iter = cold_start(part, solver, tol, max_iter, fused=fused)
             except KeyboardInterrupt:
@@ -150,15 +154,6 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     if len(outcomes) > 1:
         outcome = Outcome.joined(outcomes, torch.cat(groups).argsort())
     return replace(_solution(request, objective, units, outcome, status), blocks=blocks)
-
-
-def _known_start(
-    request: FitRequest, units: Units, part: Objective, last: list[tuple[Tensor, Tensor]]
-) -> Tensor | None:
-    """Return the prediction from the last fits, or the start of the request, or None."""
-    if last:
-        return predicted_start(1 / part.reg_strength, last)
-    return None if request.start is None else _in_solver_units(request, units, request.start)
 
 
 def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[Tensor, Tensor]]:

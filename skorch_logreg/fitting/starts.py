@@ -209,7 +209,7 @@ def _in_row_space(
     )
     kernel_of_rows, ridge = row_kernel(objective, zero, low_precision)
     damping = low_precision_damping(zero.device, len(kernel_of_rows)) if low_precision else None
-    (factor,), (scale,) = scaled_cholesky(kernel_of_rows[None], damping)
+    (factor,), (scale,), _ = scaled_cholesky(kernel_of_rows[None], damping)
     data = objective.data.recast(factor / scale[:, None])
     thin = replace(objective, data=data, penalty=L2())
     first = thin.zeros()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from skorch_logreg.data.threads import single_threaded
+from skorch_logreg.data.threads import single_thread, workers
 from skorch_logreg.minibatch import reseed
 
 Arguments = ParamSpec("Arguments")
@@ -21,7 +21,7 @@ _GENERATORS = RLock()  # torch's global generators, of which the process has one
 @contextmanager
 def default_torch_state() -> Iterator[None]:
     """Run with torch's default state on one thread: the package's own threads process blocks."""
-    with single_threaded(), _default_modes():
+    with workers(), single_thread(), _default_modes():
         yield
 
 

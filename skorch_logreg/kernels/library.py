@@ -56,11 +56,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "sparse_gram": (*_SPARSE, c_void_p, c_void_p, c_int64, *(c_void_p,) * 3),
     "sparse_gram_rows": (*_SPARSE, c_void_p, c_void_p, c_int64, c_int64, *(c_void_p,) * 3),
     "logistic_models": (*_LOGISTIC, c_void_p, c_void_p),
-    "logistic_models_single": (*_LOGISTIC, c_void_p, c_void_p),
     "logistic_along": (*_LOGISTIC, *(c_void_p,) * 3),
-    "logistic_along_single": (*_LOGISTIC, *(c_void_p,) * 3),
     "logistic_moved": (*_LOGISTIC, *(c_void_p,) * 3),
-    "logistic_moved_single": (*_LOGISTIC, *(c_void_p,) * 3),
     "cumulative_sums": (*_LOGISTIC, *(c_void_p,) * 2),
     "cumulative_models": (*_LOGISTIC, *(c_void_p,) * 4),
     "multinomial_models": (*_MULTINOMIAL, *_BY_ROW, c_void_p, c_void_p),
@@ -99,11 +96,11 @@ def library() -> CDLL | None:
 @cache
 def compiled(name: str) -> Any:
     """Return a function of the library; None without it, or if it has no such function."""
-    loaded = library()
-    if loaded is None or name not in _ARGUMENTS:
+    loaded, arguments = library(), _ARGUMENTS.get(name.removesuffix("_single"))
+    if loaded is None or arguments is None:
         return None
     function = getattr(loaded, name)
-    function.argtypes, function.restype = _ARGUMENTS[name], _RESULTS.get(name)
+    function.argtypes, function.restype = arguments, _RESULTS.get(name)
     return function
 
 

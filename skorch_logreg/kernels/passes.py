@@ -423,12 +423,6 @@ def sparse_gram(X: Any, weight: Tensor, columns: Tensor | None, first: int = 0) 
         *(array.ctypes.data for array in own),
         total.data_ptr(),
     )
-    return total if first else _mirrored(total)
-
-
-def _mirrored(lower: Tensor) -> Tensor:
-    """Copy the lower triangle of a square matrix to the upper one, in place."""
-    mirror = compiled("mirror")
-    if mirror is not None:
-        mirror(lower.data_ptr(), len(lower), lower.stride(0))
-    return lower
+    if not first:
+        compiled("mirror")(total.data_ptr(), side, side)
+    return total

@@ -157,14 +157,9 @@ class Objective:
         """
         if self.loss.nuisance is not None:
             return self.at_logits(params, self.with_offset(self.logits(params)))
-        terms = self._terms(params, last)
-
-        def kernel(block: Block, logits: Tensor, *offset: Tensor) -> tuple[Tensor, ...]:
-            return terms(block, logits, *offset)
-
         logits = self.data.empty_rows(*self.shape[:2])
         constant = () if self.offset is None else (self.offset,)
-        found = self.data.reduce(kernel, logits, *constant)
+        found = self.data.reduce(self._terms(params, last), logits, *constant)
         if isinstance(logits, ComputedRows):
             logits = logits.product(self.data, params, self.offset)
         return self._point(params, logits, found)
@@ -185,13 +180,8 @@ class Objective:
             return self.at_logits(point.params + direction, logits, point.nuisance)
         if isinstance(point.logits, ComputedRows):
             return self.evaluate(point.params + direction, last)
-        terms = self._terms(direction, last)
-
-        def kernel(block: Block, old: Tensor, new: Tensor) -> tuple[Tensor, ...]:
-            return terms(block, new, old)
-
         new = torch.empty_like(point.logits)
-        found = self.data.reduce(kernel, point.logits, new)
+        found = self.data.reduce(self._terms(direction, last), new, point.logits)
         return self._point(point.params + direction, new, found)
 
     def with_offset(self, logits: Tensor) -> Tensor:

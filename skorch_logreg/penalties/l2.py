@@ -1,7 +1,6 @@
 """The ridge penalty."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -110,12 +109,8 @@ class L2(ElasticNet, FeaturePenalty):
     def value_gradient(self, coef: Tensor) -> tuple[Tensor, Tensor]:
         """Value (m,) and ``f (w - c)`` (m, K, p)."""
         away = self._from_center(coef)
-        gradient = away * self._weight
+        gradient = away * self.weights(coef)[1]
         return (gradient * away).sum(dim=(1, 2)) / 2, gradient
-
-    def hess_diagonal(self, coef: Tensor) -> Tensor:
-        """``f`` (m, K, p)."""
-        return torch.as_tensor(self._weight, dtype=coef.dtype, device=coef.device).expand_as(coef)
 
     def balanced(self, coef: Tensor, strength: Tensor) -> Tensor:
         """Coefficients (m, K, p) whose sum over the classes is that of the center."""
@@ -130,8 +125,7 @@ class L2(ElasticNet, FeaturePenalty):
 
     def conjugate(self, dual: Tensor) -> Tensor:
         """``sum_j v_j^2 / (2 f_j) + v_j c_j``; inf where f_j = 0 (m,)."""
-        terms = (dual.square() / (2 * self._weight)).masked_fill_(dual == 0, 0.0)
-        from_zero = terms.sum(dim=(1, 2))
+        from_zero = super().conjugate(dual)
         return from_zero if self.center is None else from_zero + (dual * self.center).sum((1, 2))
 
     def of_columns(self, columns: Tensor) -> Self:
@@ -144,9 +138,3 @@ class L2(ElasticNet, FeaturePenalty):
 
     def _from_center(self, coef: Tensor) -> Tensor:
         return coef if self.center is None else coef - self.center
-
-    @cached_property
-    def _weight(self) -> Tensor | float:
-        """Strengths in the units of the coefficients."""
-        factor = 1.0 if self.factor is None else self.factor
-        return factor if self.scale is None else factor / self.scale.square()

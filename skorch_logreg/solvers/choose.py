@@ -109,9 +109,14 @@ class CurvaturePlan:
         return self.is_adaptive and self.fallback is None
 
     @property
+    def chain(self) -> tuple["CurvaturePlan", ...]:
+        """The plan and its fallbacks, one after another."""
+        return (self,) if self.fallback is None else (self, *self.fallback.chain)
+
+    @property
     def last(self) -> "CurvaturePlan":
         """Last plan of the chain of fallbacks."""
-        return self if self.fallback is None else self.fallback.last
+        return self.chain[-1]
 
 
 def choose_solver(objective: Objective, is_smooth: bool) -> str:

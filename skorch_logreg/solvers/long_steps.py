@@ -92,10 +92,9 @@ def missed_ahead(
     Bach (2010). Self-concordant analysis for logistic regression, section 2.
     """
     objective, point = objective.exact, point.exact()
-    if not is_inexact and _is_short(objective, step, reads=False):
-        return torch.zeros_like(decrement)
     missed = torch.zeros_like(decrement)
-    if _all_near(objective, point, decrement, is_inexact):
+    is_short = not is_inexact and _is_short(objective, step, reads=False)
+    if is_short or _all_near(objective, point, decrement, is_inexact):
         return missed
     is_expensive = objective.penalty.smooth and _is_expensive(objective)
     if is_inexact and not is_expensive:
@@ -230,7 +229,7 @@ def _flattened(
             out.masked_fill_(far & (residual < 0), _FLAT).masked_fill_(
                 far & (residual >= 0), -_FLAT
             )
-        return (_count(far),)
+        return (far.sum(dim=(0, 2)).to(torch.float64),)
 
     (count,) = objective.data.reduce(kernel, other, point.logits, flat, out, reads=0)
     return out, count > 0
@@ -246,7 +245,3 @@ def _is_far(
         if share is not None:
             change -= (share * change).sum(dim=-1, keepdim=True)
     return (change.abs() + shift > MAX_CHANGE) & (block.weight > 0)[..., None]
-
-
-def _count(mask: Tensor) -> Tensor:
-    return mask.sum(dim=(0, 2)).to(torch.float64)

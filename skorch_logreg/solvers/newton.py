@@ -206,7 +206,7 @@ def _compiled_at(
     if found is None:
         return None
     point, decrement, solved, diagonal, factor = found
-    shift = _shift(params, is_rough)
+    shift = rounding_shift(params.numel())
     if not is_rough and bool(shift * (diagonal * solved.square()).sum() > decrement):
         return None  # `_at` refines such a step
     trusted = torch.full((1,), not is_rough)
@@ -221,11 +221,6 @@ def _compiled_at(
     # rounding errors of a factor that is used again would stay hidden
     is_sound = is_near and not bool(has_damped_step(curvature, solved, point, tol))
     return replace(state, trusted=trusted, curvature=curvature if is_sound else None)
-
-
-def _shift(params: Tensor, is_rough: bool) -> float:
-    """Return the relative shift of the diagonal of a Hessian."""
-    return SINGLE_DAMPING if is_rough else rounding_shift(params.shape[1] * params.shape[2])
 
 
 def _compiled_terms(
@@ -252,7 +247,7 @@ def _compiled_terms(
     (sums,) = data.reduce(kernel, logits, reads=2)  # those of a point and of its Hessian
     found = passes.newton_step(
         *(sums, params, objective.ridge),
-        shift=_shift(params, is_rough),
+        shift=SINGLE_DAMPING if is_rough else rounding_shift(params.numel()),
         fit_intercept=objective.fit_intercept,
     )
     if found is None:

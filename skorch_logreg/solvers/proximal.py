@@ -285,23 +285,20 @@ def _directions(objective: Objective, point: Point, shift: Tensor | None = None)
 
 
 def predicted_step(objective: Objective, point: Point) -> tuple[Tensor, Tensor]:
-    """Return the steps (m, K, p + 1) of all models, and the decreases (m,) that they predict."""
-    direction = _directions(objective, point)
-    return direction, _predicted(objective, point, direction)
+    """Return the steps (m, K, p + 1) of all models, and the decreases (m,) that they predict.
 
-
-def _predicted(objective: Objective, point: Point, direction: Tensor) -> Tensor:
-    """Estimate the suboptimality (m,) from the slope of a step, beyond rounding.
-
-    It replaces the duality gap if that is infinite.  A convex quadratic model decreases by at
-    least half of the negative slope.  A positive slope is an error, and then the estimate is the
-    value of the objective, which is also its upper limit, as no objective is negative.
+    These are from the slopes of the steps, beyond rounding, and replace an infinite duality gap.  A
+    convex quadratic model decreases by at least half of the negative slope.  A positive slope is an
+    error, and then the estimate is the value of the objective, which is also its upper limit, as no
+    objective is negative.
     """
+    direction = _directions(objective, point)
     fall = -penalised_slope(objective, point, direction)
     rounding = objective.rounding * point.value.abs()
     penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     beyond = (fall - objective.rounding * penalty).clamp(min=0.0)
-    return torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
+    predicted = torch.where(fall < -rounding, point.value, torch.minimum(beyond, point.value))
+    return direction, predicted
 
 
 def _violation(objective: Objective, point: Point, gradient: Tensor) -> Tensor:

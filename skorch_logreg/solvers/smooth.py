@@ -85,12 +85,9 @@ def n_models_left(progress: Sequence[ModelProgress], plan: CurvaturePlan) -> int
     return max(plan.max_models() - sum(not model.plan.is_adaptive for model in progress), 0)
 
 
-def start(
-    objective: Objective, params: Tensor, tol: float, plan: CurvaturePlan | None = None
-) -> SmoothState:
+def start(objective: Objective, params: Tensor, tol: float) -> SmoothState:
     """Return the state at given parameters, with curvatures built there."""
-    point = objective.evaluate(params)
-    return _fresh(objective, point, plan or choose_curvature(objective), tol)
+    return _fresh(objective, objective.evaluate(params), choose_curvature(objective), tol)
 
 
 def continued(
@@ -255,8 +252,6 @@ def _curvature_scale(state: SmoothState, ratio: Tensor) -> Tensor:
     They are at least 1 except for a diagonal, which says nothing of correlated columns.
     """
     plans = [model.plan for model in state.progress]
-    if all(plan.exact or plan.is_adaptive for plan in plans):
-        return state.curvature_scale
     is_known = [plan.exact or plan.is_adaptive for plan in plans]
     is_bounded = [not plan.is_diagonal for plan in plans]
     known, bounded = torch.tensor([is_known, is_bounded], device=ratio.device)
@@ -382,17 +377,13 @@ def _proven_by_duality(
     gap = duality_gap_nearby(part, point) if part.fit_intercept else duality_gap(part, point)
     if gap is None:
         return state, list(models)
-    proven = (gap <= goal[index]).tolist()
-    kept = [i for i, is_proven in zip(hopeful, proven, strict=True) if is_proven]
-    if not kept:
-        return state, list(models)
-    places = state.indices(kept)
-    gap = gap[gap <= goal[index]]
+    is_proven = gap <= goal[index]
+    proven = index[is_proven]
     return replace(
         state,
-        decrement=state.decrement.index_copy(0, places, gap),
-        trusted=state.trusted.index_fill(0, places, True),
-    ), [i for i in models if i not in kept]
+        decrement=state.decrement.index_copy(0, proven, gap[is_proven]),
+        trusted=state.trusted.index_fill(0, proven, True),
+    ), [i for i in models if i not in proven.tolist()]
 
 
 @dataclass(frozen=True)

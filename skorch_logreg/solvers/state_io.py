@@ -1,5 +1,6 @@
 """Conversion of solver states to trees of tensors and numbers, and fingerprints of fits."""
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -46,7 +47,7 @@ def to_tree(value: Any) -> Any:
     """
     match value:
         case CurvaturePlan():
-            return {"model": _n_fallbacks(value)}
+            return {"model": len(value.chain) - 1}
         case Objective():
             return {"objective": value.is_low_precision}
         case RemoteRows():
@@ -73,13 +74,10 @@ def from_tree(tree: Any, objective: Objective, whole: Objective) -> Any:
     started with them, and ``whole`` that of all models with which the fit started.  Any exception
     means that the tree is not a result of `to_tree`.
     """
-    chain = [choose_curvature(whole)]
-    while chain[-1].fallback is not None:
-        chain.append(chain[-1].fallback)
-    return _read(tree, objective, chain)
+    return _read(tree, objective, choose_curvature(whole).chain)
 
 
-def _read(tree: Any, objective: Objective, chain: list[CurvaturePlan]) -> Any:
+def _read(tree: Any, objective: Objective, chain: Sequence[CurvaturePlan]) -> Any:
     match tree:
         case Tensor():
             if bool(tree.isnan().any()):
@@ -142,11 +140,6 @@ def _is_of(value: Any, hint: Any) -> bool:
     if hint is curvature.Curvature:
         return type(value).__name__ in curvature.__all__
     return hint is Any or isinstance(value, NoneType if hint is None else hint)
-
-
-def _n_fallbacks(plan: CurvaturePlan) -> int:
-    """Return the number of fallbacks after a plan."""
-    return 0 if plan.fallback is None else 1 + _n_fallbacks(plan.fallback)
 
 
 def fingerprint(solver: Solver, objective: Objective, tol: float) -> dict[str, Any]:

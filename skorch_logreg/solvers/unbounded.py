@@ -9,7 +9,6 @@ from torch import Tensor
 
 from skorch_logreg.curvature.cholesky import rounding_shift
 from skorch_logreg.data import Block
-from skorch_logreg.losses import class_weight
 from skorch_logreg.objective import MAX_EXCESS, Objective, Point
 from skorch_logreg.objective.hessian import MAX_EIGEN_SIDE
 from skorch_logreg.objective.line_search import MAX_STEP_LOGITS
@@ -199,8 +198,6 @@ class _ConjugateGradientSteps:
 def _may_separate(objective: Objective, point: Point, asked: Sequence[bool]) -> list[bool]:
     """Return True for models whose penalty may converge to zero with the objective."""
     reg_strength = objective.reg_strength.tolist()
-    if all(not a or s == 0 for a, s in zip(asked, reg_strength, strict=True)):
-        return list(asked)
     penalty = objective.reg_strength * objective.penalty.value(point.params[..., :-1])
     small = (penalty <= _SMALL * point.value).tolist()
     return [a and (s == 0 or low) for a, s, low in zip(asked, reg_strength, small, strict=True)]
@@ -218,12 +215,7 @@ def _without_weight(objective: Objective) -> Tensor | None:
     """Return the direction in which the intercepts of classes without weight diverge."""
     if not objective.fit_intercept:
         return None
-
-    def kernel(block: Block) -> tuple[Tensor, ...]:
-        return (class_weight(objective.loss, block.targets, block.weight),)
-
-    (weight,) = objective.data.reduce(kernel, reads=0)
-    absent = (weight[0] == 0).to(torch.float64)
+    absent = (objective.class_weight()[0] == 0).to(torch.float64)
     if not bool(absent.any()):
         return None
     direction = objective.zeros()[0]

@@ -1,6 +1,7 @@
 """Quadratic problems with any penalty that has a proximal operator."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,10 +57,11 @@ class _Problem:
     quadratic: Quadratic
     penalty: Penalty
     strength: Tensor
-    size: Tensor = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", self.quadratic.hessian.abs())
+    @cached_property
+    def size(self) -> Tensor:
+        """Absolute values of the Hessian."""
+        return self.quadratic.hessian.abs()
 
     def prox(self, points: Tensor, length: float) -> Tensor:
         """Apply the proximal operator to points (b, q)."""

@@ -36,7 +36,6 @@ def test_exact_ones_invert_the_hessian(loss, build, container, penalty, fit_inte
     )
     point = of.evaluate(parameters(of))
     curvature = build(of, point)
-    assert curvature.exact
     gradient = point.gradient
     back = hessian_product(of, point)(curvature.solve(gradient))
     torch.testing.assert_close(back, gradient, rtol=1e-8, atol=1e-8)
@@ -189,7 +188,7 @@ def test_singular_matrices_are_factored():
     scales = torch.logspace(-8, 8, 6, dtype=torch.float64)
     matrix = ((root * scales).T @ (root * scales))[None]
     rhs = matrix @ torch.ones(6, 1, dtype=torch.float64)
-    factor, scale = scaled_cholesky(matrix)
+    factor, scale, _ = scaled_cholesky(matrix)
     solved = torch.cholesky_solve(rhs * scale[..., None], factor) * scale[..., None]
     assert solved.isfinite().all()
     ratio = (matrix @ solved) / rhs.abs().clamp(min=1e-300)

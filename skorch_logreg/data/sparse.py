@@ -258,13 +258,17 @@ class SparseBlock(CompiledPasses, FormedRows):
 
 
 def csr_rows(X: Any, rows: slice) -> Any:
-    """Return consecutive rows of a CSR array without a copy; SciPy's slices copy."""
+    """Return consecutive rows of a CSR array without a copy.
+
+    SciPy's slices copy, and so does its constructor where a view has less than half of its array.
+    """
     if rows.stop - rows.start == X.shape[0]:
         return X
     first, last = X.indptr[rows.start], X.indptr[rows.stop]
-    pointers = X.indptr[rows.start : rows.stop + 1] - first
-    shape = rows.stop - rows.start, X.shape[1]
-    return sp.csr_array((X.data[first:last], X.indices[first:last], pointers), shape=shape)
+    part = sp.csr_array((rows.stop - rows.start, X.shape[1]), dtype=X.dtype)
+    part.data, part.indices = X.data[first:last], X.indices[first:last]
+    part.indptr = X.indptr[rows.start : rows.stop + 1] - first
+    return part
 
 
 def center_far_columns(X: Any, center: Tensor, scale: Tensor) -> tuple[Any, Tensor]:

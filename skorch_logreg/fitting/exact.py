@@ -115,14 +115,10 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
     last, blocks = _last_fits(request, units, groups[0]), request.blocks
     for group in groups:
         part = objective if len(groups) == 1 else objective.select(group)
-        n_iter = torch.zeros_like(group)
+        first, n_iter = _known_start(request, units, part, last), torch.zeros_like(group)
         if written is not None:
             first = objective.zeros()
-        elif last:
-            first = predicted_start(1 / part.reg_strength, last)
-        elif request.start is not None:
-            first = _in_solver_units(request, units, request.start)
-        else:
+        elif first is None:
             try:
                 first, part, n_iter = cold_start(part, solver, tol, max_iter, fused=fused)
             except KeyboardInterrupt:
@@ -133,27 +129,36 @@ def _solve(request: FitRequest, objective: Objective, units: Units) -> FitResult
         if smooth and (max_iter > 0 or written is not None):
             part = part.low_precision()
         found = proven_at(part, first, tol, n_iter) if fused and request.bound else None
-        outcome = found or drive(
-            solver,
-            part,
-            first,
-            state=continued(part, first, tol, blocks),
-            tol=tol,
-            max_iter=max_iter,
-            n_iter=int(n_iter.max()),
-            callback=_reporter(request, units),
-            bound=request.bound,
-            journal=writer,
-            written=written,
-            keep=keep,
-        )
-        outcome = replace(outcome, n_iter=outcome.n_iter + n_iter - n_iter.max())
+        if not isinstance(found, Outcome):
+            state = found if isinstance(solver, NewtonCholesky) else None
+            found = drive(
+                *(solver, part, first),
+                state=state or continued(part, first, tol, blocks),
+                tol=tol,
+                max_iter=max_iter,
+                n_iter=int(n_iter.max()),
+                callback=_reporter(request, units),
+                bound=request.bound,
+                journal=writer,
+                written=written,
+                keep=keep,
+            )
+        outcome = replace(found, n_iter=found.n_iter + n_iter - n_iter.max())
         last = [*last, (1 / part.reg_strength, outcome.params)][-2:]
         blocks = _reusable_blocks(outcome)
         outcomes.append(replace(outcome, state=None))
     if len(outcomes) > 1:
         outcome = Outcome.joined(outcomes, torch.cat(groups).argsort())
     return replace(_solution(request, objective, units, outcome, status), blocks=blocks)
+
+
+def _known_start(
+    request: FitRequest, units: Units, part: Objective, last: list[tuple[Tensor, Tensor]]
+) -> Tensor | None:
+    """Return the prediction from the last fits, or the start of the request, or None."""
+    if last:
+        return predicted_start(1 / part.reg_strength, last)
+    return None if request.start is None else _in_solver_units(request, units, request.start)
 
 
 def _last_fits(request: FitRequest, units: Units, group: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -158,11 +158,14 @@ def _refined(
     )
 
 
-def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) -> Outcome | None:
-    """Return the outcome of a single model whose duality gap proves convergence, or None.
+def proven_at(
+    objective: Objective, params: Tensor, tol: float, n_iter: Tensor
+) -> Outcome | NewtonState | None:
+    """Return the outcome of a single model whose duality gap proves convergence.
 
-    It is None without any of the ``n_iter`` (1,) steps that led to the parameters, and where the
-    gap may be lost in rounding: the penalty divides it by its curvature.
+    Otherwise return the state at the parameters, if a kernel computes it.  It is None without any
+    of the ``n_iter`` (1,) steps that led to the parameters, and where the gap may be lost in
+    rounding: the penalty divides it by its curvature.
     """
     if len(n_iter) > 1 or not bool(n_iter):
         return None
@@ -170,7 +173,10 @@ def proven_at(objective: Objective, params: Tensor, tol: float, n_iter: Tensor) 
     if bool(weight > 4 * ridge * torch.finfo(params.dtype).eps ** -0.5):
         return None
     found = _compiled_terms(objective, params, is_rough=False)
-    return found and Outcome.proven(objective, *found[:2], tol, n_iter)
+    if found is None:
+        return None
+    outcome = Outcome.proven(objective, *found[:2], tol, n_iter)
+    return outcome or _state_of(objective, found, tol, choose_curvature(objective).last)
 
 
 def newton_steps(
@@ -203,10 +209,19 @@ def _compiled_at(
 ) -> NewtonState | None:
     """Return the state at given parameters by one kernel, or None."""
     found = _compiled_terms(objective, params, is_rough)
-    if found is None:
-        return None
-    point, decrement, solved, diagonal, factor = found
-    shift = rounding_shift(params.numel())
+    return None if found is None else _state_of(objective, found, tol, plan, is_rough)
+
+
+def _state_of(
+    objective: Objective,
+    terms: tuple[Point, Tensor, Tensor, Tensor, Tensor],
+    tol: float,
+    plan: CurvaturePlan,
+    is_rough: bool = False,
+) -> NewtonState | None:
+    """Return the state from `_compiled_terms`; None where its step has to be refined."""
+    point, decrement, solved, diagonal, factor = terms
+    shift = rounding_shift(solved.numel())
     if not is_rough and bool(shift * (diagonal * solved.square()).sum() > decrement):
         return None  # `_at` refines such a step
     trusted = torch.full((1,), not is_rough)

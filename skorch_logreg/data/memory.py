@@ -152,7 +152,10 @@ class InMemory(Data):
                 except Empty:
                     workspace = self.workspace(min(step, self.n_samples))
             block = self.block(rows, workspace)
-            result = kernel(block, *rows_of_block(row_arrays, block, rows))
+            if computes:  # it leaves a cycle that refers to the block
+                result = kernel(block, *rows_of_block(row_arrays, block, rows))
+            else:
+                result = kernel(block, *(array[rows] for array in row_arrays))
             if workspace is not None:
                 self._workspaces.put(workspace)
             if self.origin is not None:

@@ -36,11 +36,15 @@ class DaskParts:
         from dask import delayed, persist
 
         results = self._tasks(work, held, reads)
-        terms, add = [delayed(_terms)(result) for result in results], delayed(_added)
+        terms = [delayed(_terms)(result) for result in results] if n_kept else results
+        merge = delayed(_added if n_kept else _added_terms)
         # in two levels, so that no task takes the results of all partitions
         step = math.isqrt(len(terms))
-        sum_of_all = add([add(terms[i : i + step]) for i in range(0, len(terms), step)])
-        total, *results = persist(sum_of_all, *(results if n_kept else ()))
+        sums = [merge(terms[i : i + step]) for i in range(0, len(terms), step)]
+        sum_of_all = delayed(_added)(sums)
+        if not n_kept:
+            return sum_of_all.compute(), []
+        total, *results = persist(sum_of_all, *results)
         return total.compute(), [_Handle(results, place) for place in range(n_kept)]
 
     def collect(self, work: Task, held: Sequence[Any], reads: bool) -> list[Any]:
@@ -101,6 +105,10 @@ def _value(result: tuple[Any, list[Any]], place: int) -> Any:
 
 def _terms(result: tuple[Any, list[Any]]) -> Any:
     return result[0]
+
+
+def _added_terms(results: list[tuple[Any, list[Any]]]) -> tuple[Tensor, ...]:
+    return _added([_terms(result) for result in results])
 
 
 def _added(terms: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -74,9 +74,10 @@ class NewtonCholesky(Resumable):
 
     One kernel reads a block of dense rows for all that a step of one model with ridge needs, with
     float32 products until two steps may reach the tolerance; the last of them is proven by the
-    Hessian of its start.  If no exact Hessian is
-    affordable, a fit uses `NewtonCG` instead; if the Hessians of all models of a batch would take
-    more than half a gigabyte, `LBFGS`, which does not need all of them at once.
+    Hessian of its start.  Where rounding hides the curvature along a step, conjugate gradients on
+    the Hessian compute the step.  If no exact Hessian is affordable, a fit uses `NewtonCG` instead;
+    if the Hessians of all models of a batch would take more than half a gigabyte, `LBFGS`, which
+    does not need all of them at once.
 
     References
     ----------

@@ -33,9 +33,11 @@
 #if defined(__GNUC__)
 #define INNER static inline __attribute__((always_inline))
 #define PREFETCH(address) __builtin_prefetch(address)
+#define PREFETCH_OUTER(address) __builtin_prefetch(address, 0, 2) /* into the second cache */
 #else
 #define INNER static inline
 #define PREFETCH(address) (void)(address)
+#define PREFETCH_OUTER(address) (void)(address)
 #endif
 
 /* Whether the processor has 32 vector registers of 64 bytes. */

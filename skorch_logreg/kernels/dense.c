@@ -6,6 +6,7 @@
 #define CACHED_COLUMNS 1024    /* whose sums a core's first cache holds */
 
 #define SHORT_ROW 512 /* entries of rows, about a page, up to which the processor fetches too few ahead */
+#define LARGE_BLOCK (1 << 20) /* entries of X, from which on the next tile is fetched during a sum */
 
 /* Add to out[i] the inner products of `count` vectors with v (size,), four at a time. */
 INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
@@ -38,15 +39,18 @@ INNER void add_dots(const void *x, int64_t count, int64_t size, int64_t stride, 
     }
 }
 
-/* Add to out (size,) the sum of `count` vectors times v[i], four at a time. */
+/* Add to out (size,) the sum of `count` vectors times v[i], four at a time, while the entries that lie
+   `ahead` of theirs, if it is not 0, are fetched from memory. */
 INNER void add_multiples(const void *x, int64_t count, int64_t size, int64_t stride, int is_float,
-    const double *v, double *restrict out)
+    int64_t ahead, const double *v, double *restrict out)
 {
     int64_t i = 0, j;
     for (; i + 4 <= count; i += 4) {
         const void *x0 = moved(x, i * stride, is_float), *x1 = moved(x0, stride, is_float);
         const void *x2 = moved(x1, stride, is_float), *x3 = moved(x2, stride, is_float);
         double a = v[i], b = v[i + 1], c = v[i + 2], d = v[i + 3];
+        for (j = 0; ahead && j < 4 * size; j += is_float ? 16 : 8)
+            PREFETCH_OUTER(moved(x0, ahead + j, is_float));
 #pragma omp simd
         for (j = 0; j < size; j++)
             out[j] += (a * entry(x0, j, is_float) + b * entry(x1, j, is_float))
@@ -66,12 +70,14 @@ INNER void multiply(const matrix_t *m, int is_float, int by_column, const void *
     int transposed, const double *v, double *out)
 {
     int64_t p = m->n_columns;
+    int is_short = m->row_stride == p && p <= SHORT_ROW && count < m->n_rows;
+    int64_t ahead = is_short && m->n_rows * p > LARGE_BLOCK ? count * p : 0;
     if (by_column && transposed)
         add_dots(x, p, count, m->column_stride, is_float, v, out);
     else if (by_column)
-        add_multiples(x, p, count, m->column_stride, is_float, v, out);
+        add_multiples(x, p, count, m->column_stride, is_float, 0, v, out);
     else if (transposed)
-        add_multiples(x, count, p, m->row_stride, is_float, v, out);
+        add_multiples(x, count, p, m->row_stride, is_float, ahead, v, out);
     else
         add_dots(x, count, p, m->row_stride, is_float, v, out);
 }

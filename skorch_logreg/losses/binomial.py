@@ -61,7 +61,7 @@ class Binomial:
 
     def curvature(self, logits: Tensor, y: Tensor | None = None) -> tuple[Tensor, None]:
         """Compute ``d = sigmoid(z) sigmoid(-z)`` (rows, m, 1); q is 0."""
-        return torch.sigmoid(logits).mul_(torch.sigmoid(-logits)), None
+        return torch.neg(logits).sigmoid_().mul_(torch.sigmoid(logits)), None
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:
         """Compute the negative entropy (rows, m) of the wrong class's probability ``|dual|``."""

@@ -18,7 +18,8 @@ MAX_EIGEN_SIDE = 1000  # side of a matrix whose eigenvalues are computed, in hal
 
 def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
     """Return a function that multiplies with the exact Hessian; one pass over X per call."""
-    diagonal, rank_one = row_curvature(objective, point)
+    diagonal = row_curvature(objective, point)
+    is_softmax = objective.loss.n_outputs > 1
     # the curvature of the rows is stored instead of being recomputed in every product
     border = None if point.nuisance is None else nuisance_border(objective, point)
     ridge = objective.scaled(objective.penalty.hess_diagonal(point.params[..., :-1]))
@@ -30,8 +31,8 @@ def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Te
                 if image is not None:
                     return (image,)
             change = block.matmul(vector)
-            if rank_one is None or not multiply_softmax_curvature(d, change, block.weight):
-                change = multiply_curvature(d, None if rank_one is None else d, change)
+            if not (is_softmax and multiply_softmax_curvature(d, change, block.weight)):
+                change = multiply_curvature(d, d if is_softmax else None, change)
                 change.mul_(block.weight[..., None])
             return (block.rmatmul(change),)
 
@@ -62,10 +63,8 @@ def loss_hessian(objective: Objective, point: Point, columns: Tensor | None = No
     return gram
 
 
-def row_curvature(objective: Objective, point: Point) -> tuple[Tensor, Tensor | None]:
-    """Compute the loss's Hessian in the logits (n, m, K) of all rows; see `Loss.curvature`."""
-    if point.nuisance is None:
-        return objective.loss.curvature(point.logits)
+def row_curvature(objective: Objective, point: Point) -> Tensor:
+    """Compute d of the loss's Hessian in the logits (n, m, K) of all rows; see `Loss.curvature`."""
     loss = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
@@ -74,7 +73,7 @@ def row_curvature(objective: Objective, point: Point) -> tuple[Tensor, Tensor | 
 
     out = torch.empty_like(point.logits)
     objective.data.reduce(kernel, point.logits, out, reads=0)
-    return out, None
+    return out
 
 
 def nuisance_border(objective: Objective, point: Point) -> Tensor:

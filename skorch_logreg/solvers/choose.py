@@ -237,8 +237,9 @@ def needs_hessian(objective: Objective, least_share: float = 0.01) -> bool:
     plan, data = choose_curvature(objective).last, objective.data
     if not isinstance(data, InMemory) or not plan.exact or plan.cost(1) > JOINT_PASSES:
         return False
-    weight = data.weight
-    share = (weight.amax(dim=0) / weight.sum(dim=0)).amax()
+    # a maximum over a row that is repeated takes many times as long as over as many rows
+    weight = data.weight if data.weight.stride(0) else data.weight[:1]
+    share = (weight.amax(dim=0) / data.weight.sum(dim=0)).amax()
     ridge = objective.ridge[..., :-1].flatten(0, -2).amin(dim=0)
     least = torch.maximum(least_share / share, 4 * MAX_EXCESS * ridge / weight.amax())
     return data.has_entries_above(least.sqrt())

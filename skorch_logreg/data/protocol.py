@@ -85,8 +85,8 @@ class Block(Protocol):
     def bfloat16_gram(self, weight: Tensor, rank_one: Tensor | None) -> Tensor:
         """Compute a Gram matrix (K (p + 1), K (p + 1)) of one model in low precision.
 
-        weight and rank_one have shape (rows, K). Only the lower triangle is valid. Factors are
-        bfloat16 where the device multiplies it faster, else float32.
+        weight and rank_one (rows, K) are as in `gram`. Only the lower triangle is valid. Factors
+        are float32, or bfloat16 where the device multiplies it faster.
         """
 
     def bfloat16_grams(self, weight: Tensor) -> Tensor:

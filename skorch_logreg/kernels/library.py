@@ -45,7 +45,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     ),
     "dense_models_buffer": (c_int64,) * 3,
     "dense_grams": (
-        *(*_DENSE, c_void_p, c_int64, *(c_void_p,) * 3, c_int64, c_int, c_void_p, c_void_p),
+        *(*_DENSE, c_void_p, c_int64, *(c_void_p,) * 3, c_int64, c_int, c_int),
+        *(c_void_p, c_void_p),
     ),
     "dense_grams_buffer": (*(c_int64,) * 3, c_int),
     "dense_rows": (*_DENSE, c_void_p, c_void_p, c_int, c_void_p, c_int64),

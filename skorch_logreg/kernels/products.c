@@ -1,6 +1,9 @@
 /* Passes over dense rows with several logits, in one read of X. A tile of rows is copied in panels of
    WIDTH columns, which both of its products read: logits X V, and sums X' R of the residuals. */
 #include "dense.h"
+
+#define NUMBER double
+#define OF_NUMBER(function) function##_double
 #include "tiles.h"
 
 #define TILE_ENTRIES (1 << 15) /* of copied rows, which stay in a core's second cache */
@@ -110,7 +113,8 @@ typedef struct {
 INNER int64_t divide(int64_t n_columns, int64_t n_models, int64_t n_logits, double *buffer,
     arrays_t *a)
 {
-    int64_t side = in_panels(n_columns), wide = in_panels(n_logits), rows = TILE_ENTRIES / (side + 1);
+    int64_t side = in_panels_double(n_columns), wide = in_panels_double(n_logits);
+    int64_t rows = TILE_ENTRIES / (side + 1);
     int64_t room = rows < 8 ? 8 : smaller(rows / 8 * 8, MOST_ROWS), start = 0;
     a->side = side, a->wide = wide, a->room = room;
 #define TAKE(array, size) a->array = buffer ? buffer + start : 0, start += (size)
@@ -197,8 +201,8 @@ EXPORT CLONES void dense_models(const void *entries, int64_t n_rows, int64_t n_c
                 for (k = 0; k < n_logits; k++)
                     a.total[k] += a.residual[i * n_logits + k];
             for (j = 0; j < a.side; j += WIDTH)
-                add_panel(a.x + j * a.room, WIDTH, count, a.residual, n_logits, has_wide, a.sums + j,
-                    a.side);
+                add_panel_double(a.x + j * a.room, WIDTH, count, a.residual, n_logits, has_wide,
+                    a.sums + j, a.side);
         }
     }
     if (sums)

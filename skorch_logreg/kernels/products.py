@@ -129,13 +129,15 @@ def grams(
     columns: Tensor | None,
     *,
     are_pairs: bool = False,
+    is_rough: bool = False,
 ) -> Tensor | None:
     """Compute ``sum_i w_i [z_i 1]'[z_i 1]`` (n_matrices, c + 1, c + 1) for one or several weights.
 
     ``z = (x - center) / scale``, with the two in ``units``, has some columns, or all. The weights
     of a row are those of ``weight`` (rows, n_matrices), not negative, or the products of all pairs
     of its columns, in the order of `torch.tril_indices` below the diagonal. The result is also None
-    for more classes than `has_grams` takes, and if the product of two columns overflows.
+    for more classes than `has_grams` takes, and if the product of two columns overflows. It is
+    computed in float32 if ``is_rough``.
     """
     kernel = of_rows(X, "grams")
     if kernel is None or weight.dtype != torch.float64:
@@ -156,6 +158,6 @@ def grams(
     kernel(
         *(None if chosen is None else chosen.data_ptr(), side - 1),
         *((None, None) if own is None else map(Tensor.data_ptr, own)),
-        *(weight.data_ptr(), n_weights, are_pairs, out.data_ptr(), buffer.data_ptr()),
+        *(weight.data_ptr(), n_weights, are_pairs, is_rough, out.data_ptr(), buffer.data_ptr()),
     )
     return out if bool(out.sum().isfinite()) else None

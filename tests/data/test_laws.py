@@ -141,8 +141,8 @@ def test_grams_of_models_with_many_rows(formed, columns):
 def test_low_precision_gram(data, rank_one, few):
     """Its lower triangle is that of the exact one, to some thousandths of its size."""
     held, design = data
-    weight = _random(len(design), K).abs()
-    q = 0.3 * weight.sqrt() * _random(len(design), K, seed=1).tanh()
+    q = _random(len(design), 1).abs() * _random(len(design), K, seed=1).softmax(dim=-1)
+    weight = q * q.sum(dim=-1, keepdim=True)
 
     def kernel(block, w, v):
         return (block.bfloat16_gram(w, v if rank_one else None),)

@@ -19,14 +19,12 @@ class UncorrelatedColumns(Curvature):
     """Hessian as if columns were uncorrelated and all rows of a model had the same weight.
 
     With the sum ``c`` of the second derivatives of all rows, the means ``u`` of the columns and
-    the penalty's diagonal ``P``, the Hessian in coefficients and intercept is
-
-        [[c (1 - u^2) + c u u' + P,  c u],  [c u',  c]]
-
-    in units in which columns have mean square one, as in the solver's. With an intercept they have
-    mean zero as well. Without one the means of sparse columns matter most: their entries are
-    positive, so that all columns are correlated through them. An exact diagonal, or blocks of
-    frequent columns, save few products of conjugate gradients on sparse rows, and cost passes.
+    the penalty's diagonal ``P``, the Hessian in the coefficients is ``c (1 - u^2) + c u u' + P``,
+    in units in which columns have mean square one, as in the solver's, and ``c`` in the intercept.
+    With an intercept the means are zero. Without one those of sparse columns matter most: their
+    entries are positive, so that all columns are correlated through them. An exact diagonal, or
+    blocks of frequent columns, save few products of conjugate gradients on sparse rows, and cost
+    passes.
 
     Notes
     -----
@@ -63,11 +61,10 @@ class UncorrelatedColumns(Curvature):
     def solve(self, gradient: Tensor) -> Tensor:
         out = gradient.clone()
         coef, border = out[..., :-1], out[..., -1:]
-        if self.objective.fit_intercept:  # block elimination of the intercept
-            coef.addcmul_(border, self.mean, value=-1).mul_(self._inverse)
-            border.div_(self.weight).sub_((coef @ self.mean)[..., None])
+        coef.mul_(self._inverse)
+        if self.objective.fit_intercept:  # the means are zero
+            border.div_(self.weight)
         else:  # Sherman and Morrison's formula
-            coef.mul_(self._inverse)
             coef.addcmul_(self._along, (coef @ self.mean)[..., None], value=-1)
             border.zero_()
         if out.shape[1] > 1:  # separate outputs violate the zero sum over classes

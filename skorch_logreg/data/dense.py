@@ -319,7 +319,7 @@ class DenseBlock(CompiledPasses, FormedRows):
         if found is None:
             return super().bfloat16_gram(weight, rank_one)
         side = found.shape[1] * found.shape[2]
-        return found.view(side, side).float()
+        return found.view(side, side)
 
     def deviations(self, weight: Tensor, columns: Tensor | None = None) -> Tensor:
         found = None if columns is not None else passes.moments(self._X, self._center, weight)
@@ -347,7 +347,7 @@ class DenseBlock(CompiledPasses, FormedRows):
         columns: Tensor | None,
         is_rough: bool = False,
     ) -> Tensor | None:
-        """Compute `gram` by a kernel, or return None."""
+        """Compute `gram` by a kernel, or return None; of classes in float32 if ``is_rough``."""
         X, units = self._X, None if self._units is None else (self._center, self._scale)
         n_models, n_outputs = weight.shape[1:]
         side = 1 + (X.shape[1] if columns is None else len(columns))
@@ -356,14 +356,15 @@ class DenseBlock(CompiledPasses, FormedRows):
             if found is None:
                 return None
             return finished_grams(found.view(n_models, -1, side), n_outputs, False)
-        total = weight.new_zeros(n_models, n_outputs * side, n_outputs * side)
+        dtype = torch.float32 if is_rough else weight.dtype
+        total = weight.new_zeros(n_models, n_outputs * side, n_outputs * side, dtype=dtype)
         blocks = total.view(n_models, n_outputs, side, n_outputs, side)
         first, second = torch.tril_indices(n_outputs, n_outputs, -1, device=weight.device)
         for block, factor in zip(blocks, rank_one.unbind(1), strict=True):
             found = products.grams(X, units, factor, columns, are_pairs=True, is_rough=is_rough)
             if found is None:
                 return None
-            block[first, :, second] = block[second, :, first] = found
+            block[first, :, second] = block[second, :, first] = found.to(dtype)
         return finished_grams(total, n_outputs, True)
 
     def _fill(self, columns: Tensor | None) -> tuple[Fill, int]:

@@ -104,7 +104,7 @@ def test_hessians_equal_those_of_torch(shape, rows, kind, name):
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("rows", DENSE)
+@pytest.mark.parametrize("rows", [rows for rows in DENSE if "second" not in rows])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 0), (300, 3), (130, 17), (70, 60)], ids=str)
 def test_rough_grams_equal_exact_ones_to_float32(shape, rows, far):
     """Products are float32 numbers, and weights that float32 does not hold are zero."""

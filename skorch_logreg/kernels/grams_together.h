@@ -53,18 +53,23 @@ INNER void OF_NUMBER(form_products)(const NUMBER *restrict z, int64_t count, int
     }
 }
 
-/* Write the factors (count, n_factors) themselves, or the products of all pairs of them; 0 in place of
-   those whose products in float32 would be subnormal numbers. */
+/* Return a weight, or 0 for one whose products in float32 would be subnormal numbers. */
+INNER NUMBER OF_NUMBER(rounded)(double weight)
+{
+    return sizeof(NUMBER) == sizeof(float) && weight < 1e-28 ? 0 : (NUMBER)weight;
+}
+
+/* Write the factors (count, n_factors) themselves, or the products of all pairs of them. */
 INNER void OF_NUMBER(matrix_weights)(const double *restrict factor, int64_t count, int64_t n_factors,
     int are_pairs, NUMBER *restrict out)
 {
-    const double least = sizeof(NUMBER) == sizeof(float) ? 1e-28 : 0.0;
-    for (int64_t t = 0; t < count; t++, factor += n_factors)
-        for (int64_t k = are_pairs; k < n_factors; k++)
-            for (int64_t l = are_pairs ? 0 : k; are_pairs ? l < k : l == k; l++) {
-                double weight = are_pairs ? factor[k] * factor[l] : factor[k];
-                *out++ = (NUMBER)(weight < least ? 0.0 : weight);
-            }
+    int64_t i, k, l;
+    for (i = 0; !are_pairs && i < count * n_factors; i++)
+        out[i] = OF_NUMBER(rounded)(factor[i]);
+    for (i = 0; are_pairs && i < count; i++, factor += n_factors)
+        for (k = 1; k < n_factors; k++)
+            for (l = 0; l < k; l++)
+                *out++ = OF_NUMBER(rounded)(factor[k] * factor[l]);
 }
 
 /* Arrays of matrices that are formed together. */

@@ -136,8 +136,8 @@ def grams(
     ``z = (x - center) / scale``, with the two in ``units``, has some columns, or all. The weights
     of a row are those of ``weight`` (rows, n_matrices), not negative, or the products of all pairs
     of its columns, in the order of `torch.tril_indices` below the diagonal. The result is also None
-    for more classes than `has_grams` takes, and if the product of two columns overflows. It is
-    computed in float32 if ``is_rough``.
+    for more classes than `has_grams` takes, and if the product of two columns overflows.
+    Products are computed in float32 if ``is_rough``.
     """
     kernel = of_rows(X, "grams")
     if kernel is None or weight.dtype != torch.float64:

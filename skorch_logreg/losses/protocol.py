@@ -57,8 +57,8 @@ class Loss(Protocol):
     def curvature(self, logits: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Compute ``d`` and ``q`` (rows, m, K) of the Hessian ``diag(d) - q q'``; None: q = 0.
 
-        Of one output q is 0, and of several q is d, as of a softmax. Without nuisance parameters it
-        does not depend on the target, which may be None.
+        With one output q is 0, and with several it equals d, as for the softmax. Without nuisance
+        parameters they do not depend on the target, which may be None.
         """
 
     def conjugate(self, dual: Tensor, y: Tensor) -> Tensor:

@@ -18,9 +18,8 @@ MAX_EIGEN_SIDE = 1000  # side of a matrix whose eigenvalues are computed, in hal
 
 def hessian_product(objective: Objective, point: Point) -> Callable[[Tensor], Tensor]:
     """Return a function that multiplies with the exact Hessian; one pass over X per call."""
-    diagonal = row_curvature(objective, point)
-    is_softmax = objective.loss.n_outputs > 1
     # the curvature of the rows is stored instead of being recomputed in every product
+    diagonal, is_softmax = row_curvature(objective, point), objective.loss.n_outputs > 1
     border = None if point.nuisance is None else nuisance_border(objective, point)
     ridge = objective.scaled(objective.penalty.hess_diagonal(point.params[..., :-1]))
 
@@ -64,7 +63,7 @@ def loss_hessian(objective: Objective, point: Point, columns: Tensor | None = No
 
 
 def row_curvature(objective: Objective, point: Point) -> Tensor:
-    """Compute d of the loss's Hessian in the logits (n, m, K) of all rows; see `Loss.curvature`."""
+    """Compute the diagonal d (n, m, K) of `Loss.curvature` for all rows, in blocks."""
     loss = objective.at(point).loss
 
     def kernel(block: Block, logits: Tensor, out: Tensor) -> tuple[Tensor, ...]:
